@@ -1,0 +1,114 @@
+"""Train on noisy pairs from a folder of photos; how `bestmodel.pth` was made.
+
+    python -m Proj_Miniproject2.others.train PHOTOS
+
+Every fourteenth photo is set aside. What the weights reach on pairs from those goes into the results file.
+"""
+
+import argparse
+import json
+import os
+import time
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import torch
+
+from ..model import DEFAULT, PRETRAINED, REPORT, Model, Recipe, initialize, save
+from .metrics import psnr
+from .photos import PairStream, load_photos, pairs_of
+
+RECIPES = {"default": DEFAULT, "report": REPORT}
+HELD_OUT = 14  # one photo in so many is set aside
+VALIDATION_PAIRS, VALIDATION_SEED = 1000, 123
+
+
+def split(photos):
+    """(photos to train on, photos set aside), both lists of uint8 (3, H, W)"""
+    return [photo for i, photo in enumerate(photos) if i % HELD_OUT], photos[::HELD_OUT]
+
+
+def train_and_score(photos, recipe, pairs=50_000, seed=0, init="kaiming", data="fresh", checkpoint=None):
+    """Train a new model, and measure it on the photos set aside.
+
+    pairs: in an epoch. init: "kaiming", "xavier" or "torch". data: "fresh" pairs in every epoch, "fixed" ones, as from
+    the course's file, or "clean" for fresh ones whose targets are the clean images. checkpoint: see `Model.train`.
+    Returns (model, results), the results a dict for JSON.
+    """
+    training, held_out = split(photos)
+    stream = PairStream(training)
+    torch.manual_seed(seed)
+    model = Model()
+    initialize(model.network, init)
+    fixed = pairs_of(training, pairs, seed, clean=False) if data == "fixed" else None
+
+    def draw(epoch):
+        if data == "fixed":
+            return fixed
+        stream_seed = 1_000_000 * (seed + 1) + epoch  # other pairs than those of the photos set aside, and of other seeds
+        return stream.draw_with_clean(pairs, stream_seed)[::2] if data == "clean" else stream.draw(pairs, stream_seed)
+
+    start = time.perf_counter()
+    model.fit(draw, recipe=recipe, seed=seed, checkpoint=checkpoint)
+    seconds = time.perf_counter() - start
+    noisy, _, clean = PairStream(held_out).draw_with_clean(VALIDATION_PAIRS, VALIDATION_SEED)
+    return model, {
+        "psnr": round(psnr(model.predict(noisy), clean), 3),
+        "noisy_psnr": round(psnr(noisy, clean), 3),
+        "seconds": round(seconds),
+        "threads": torch.get_num_threads(),
+        "init": init,
+        "data": data,
+        "pairs": pairs,
+        "seed": seed,
+        **asdict(recipe),
+    }
+
+
+def write_json(content, path):
+    """Write `content` as JSON; the file is replaced in one go."""
+    partial = Path(f"{path}.part")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(partial, path)
+
+
+def add_recipe_arguments(parser):
+    """An option --NAME for every field of `Recipe`."""
+    for field in fields(Recipe):
+        if field.type is bool:
+            parser.add_argument(f"--{field.name}", action=argparse.BooleanOptionalAction)
+        else:
+            parser.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, help=f"({field.default})")
+
+
+def main(args=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path, help="folder of photos, searched with its subfolders")
+    parser.add_argument("--out", type=Path, default=PRETRAINED, help="file for the weights (bestmodel.pth)")
+    parser.add_argument("--results", type=Path, help="JSON file for what the run gave")
+    parser.add_argument("--checkpoint", type=Path, help="file to write after every epoch, and to resume from")
+    parser.add_argument("--pairs", type=int, default=50_000, help="in an epoch (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    parser.add_argument("--init", choices=("kaiming", "xavier", "torch"), default="kaiming", help="(%(default)s)")
+    parser.add_argument("--data", choices=("fresh", "fixed", "clean"), default="fresh", help="(%(default)s)")
+    parser.add_argument("--recipe", choices=RECIPES, default="default", help="whose fields the next options change")
+    add_recipe_arguments(parser)
+    args = parser.parse_args(args)
+    changed = {f.name: getattr(args, f.name) for f in fields(Recipe) if getattr(args, f.name) is not None}
+    for path in (args.out, args.results, args.checkpoint):
+        if path is not None and not path.parent.is_dir():
+            parser.error(f"there is no folder {path.parent} to write {path.name} to")
+    try:
+        recipe = replace(RECIPES[args.recipe], **changed)
+        photos = load_photos(args.photos)
+        model, results = train_and_score(photos, recipe, args.pairs, args.seed, args.init, args.data, args.checkpoint)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    save(model.network.to("cpu").state_dict(), args.out)
+    if args.results:
+        write_json(results, args.results)
+    print(f"{results['psnr']:.2f} dB on the photos set aside (noisy: {results['noisy_psnr']:.2f} dB)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,387 @@
+"""The grader on fake submissions of the class: good ones in each style of importing, and broken ones."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+
+# Blocks that leave their derivatives to autograd, as an independent good submission. {Names} are filled in.
+BLOCKS = """
+import torch
+import torch.nn.functional as F
+
+
+class Block:
+    def __init__(self, function, *values):
+        self.function, self.pairs = function, [[v, torch.zeros_like(v)] for v in values]
+        if values:
+            self.weight, self.bias = values
+
+    def forward(self, *inputs):
+        self.leaves = [t.detach().clone().requires_grad_() for t in (*inputs, *(v for v, _ in self.pairs))]
+        with torch.enable_grad():
+            self.output = self.function(*self.leaves)
+        return self.output.detach()
+
+    def backward(self, *gradient):
+        first, *rest = torch.autograd.grad(self.output, self.leaves, *gradient, allow_unused=True)
+        for pair, new in zip(self.pairs, rest):
+            pair[1]{add}new
+        return first
+
+    def param(self):
+        return {pairs}
+
+
+class Conv2d(Block):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0):
+        weight = torch.randn(out_channels, in_channels, kernel_size, kernel_size) / 9
+        bias = torch.randn(out_channels) / 9
+        super().__init__(lambda x, w, b: F.conv2d(x, w, b, stride, padding), weight, bias)
+
+
+class TransposeConv2d(Block):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0):
+        weight = torch.randn(in_channels, out_channels, kernel_size, kernel_size) / 9
+        bias = torch.randn(out_channels) / 9
+        super().__init__(lambda x, w, b: F.conv_transpose2d(x, w, b, stride, padding), weight, bias)
+
+
+Upsampling = {Upsampling}
+
+
+class ReLU(Block):
+    def __init__(self):
+        super().__init__(torch.relu)
+
+
+class Sigmoid(Block):
+    def __init__(self):
+        super().__init__(torch.sigmoid)
+{sigmoid_backward}
+
+class MSE(Block):
+    def __init__(self):
+        super().__init__({mse})
+{mse_backward}
+
+class Sequential:
+    def __init__(self, *blocks):
+        self.blocks = blocks
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block.forward(x)
+        return x
+
+    def backward(self, gradient):
+        for block in reversed(self.blocks):
+            gradient = block.backward(gradient)
+        return gradient
+
+    def param(self):
+        return [(value, gradient) for block in self.blocks for value, gradient in block.param()]
+
+
+{more}
+
+
+class SGD:
+    def __init__(self, {sgd_argument}, lr):
+        self.pairs, self.lr = {sgd_pairs}, lr
+
+    def step(self):
+        for value, gradient in self.pairs:
+            value -= {rate} * gradient
+"""
+
+# Denoises by a blur, whose strength is its only weight.
+MODEL = """
+from pathlib import Path
+
+import torch
+
+torch.set_grad_enabled(False)
+{import_blocks}
+
+
+class Model:
+    def __init__(self):
+        self.blur = 0.0
+
+    def load_pretrained_model(self):
+        self.blur = torch.load(Path(__file__).parent / "bestmodel.pth", weights_only=True)
+
+    def train(self, train_input, train_target, num_epochs):
+        assert train_input.dtype == torch.uint8 and num_epochs == 1
+
+    def predict(self, test_input):
+        x = test_input.float()
+        smooth = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+        return {predict}
+"""
+
+GOOD = {
+    "import_blocks": "from .others.blocks import *\nfrom .others.blocks import F",
+    "predict": "x + self.blur * (smooth - x)",
+    "add": " += ",
+    "pairs": "self.pairs",
+    "Upsampling": "TransposeConv2d",
+    "sigmoid_backward": "",
+    "mse": "lambda x, y: (x - y).square().mean()",
+    "mse_backward": "",
+    "more": "",
+    "sgd_argument": "params",
+    "sgd_pairs": "params",
+    "rate": "self.lr",
+}
+IMPORTS = {
+    "relative": GOOD["import_blocks"],
+    "absolute": "from Miniproject_2.others.blocks import *\nfrom Miniproject_2.others.blocks import F",
+    "path": "from others.blocks import *\nfrom others.blocks import F",
+}
+
+
+def fill(template, parts):
+    for name, text in parts.items():
+        template = template.replace("{" + name + "}", text)
+    return template
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with the course's two files: smooth images, 103 of them for the last batch to be short."""
+    folder = tmp_path_factory.mktemp("data")
+    generator = torch.Generator().manual_seed(0)
+    clean = (
+        torch.rand(103, 3, 4, 4, generator=generator).repeat_interleave(8, 2).repeat_interleave(8, 3) * 155
+        + 50
+    )
+    noisy = [
+        (clean + 15 * torch.randn(clean.shape, generator=generator)).clamp(0, 255).byte() for _ in range(2)
+    ]
+    torch.save(tuple(noisy), folder / "train_data.pkl")
+    torch.save((noisy[0], clean.byte()), folder / "val_data.pkl")
+    return folder
+
+
+@pytest.fixture
+def submission(tmp_path):
+    """Makes a submission, good but for the faults given; its project folder."""
+
+    def make(**faults):
+        package = tmp_path / "Proj_1_2_3" / "Miniproject_2"
+        (package / "others").mkdir(parents=True)
+        parts = GOOD | faults
+        (package / "__init__.py").touch()
+        (package / "others" / "__init__.py").touch()
+        (package / "others" / "blocks.py").write_text(fill(BLOCKS, parts))
+        (package / "model.py").write_text(fill(MODEL, parts))
+        torch.save(0.9, package / "bestmodel.pth")
+        (package / "Report_2.pdf").touch()
+        return package.parent
+
+    return make
+
+
+@pytest.fixture
+def grade(monkeypatch, capsys):
+    """Runs the grader in this process; its exit status and what it printed."""
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+    spec = importlib.util.spec_from_file_location("grader", ROOT / "test.py")
+    grader = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(grader)
+
+    def run(*arguments):
+        try:
+            status = grader.main([str(argument) for argument in arguments])
+        except SystemExit as error:
+            status = error.code
+        return status, "".join(capsys.readouterr())
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on images so small, threads cost more than they give
+    yield run
+    torch.set_num_threads(threads)
+    for name in [name for name in sys.modules if name.startswith("Miniproject_2")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("style", IMPORTS)
+def test_good_submission_passes_from_any_folder(style, submission, data, tmp_path):
+    project = submission(import_blocks=IMPORTS[style])
+    folder = project / "Miniproject_2" if style == "absolute" else project  # both may be given
+    command = [sys.executable, ROOT / "test.py", "-p", folder, "-d", data]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.count("[PSNR ") == 2
+    assert "warning" not in run.stdout and "skipped 'model.py has TransposeConv2d" in run.stdout
+
+
+# what is broken -> how, the numbers and names of the checks that fail, and what they say
+FAULTS = {
+    "no accumulation": (
+        {"add": "[:] = "},
+        {"7_conv2d", "7_transpose_conv2d", "7_upsampling", "7_sequential"},
+        "which must add up over two passes, is wrong",
+    ),
+    "sigmoid": (
+        {"sigmoid_backward": "\n    def backward(self, gradient):\n        return gradient * self.output\n"},
+        {"7_activations", "7_sequential"},
+        "Sigmoid().backward: the gradient of the input is wrong",
+    ),
+    "tensors, not pairs": (
+        {"pairs": "[value for value, gradient in self.pairs]"},
+        {"7_conv2d", "7_transpose_conv2d", "7_upsampling", "7_sequential", "7_sgd"},
+        "Conv2d(3, 3, 3).param() lists tensors, expected pairs (tensor, gradient)",
+    ),
+    "block missing": (
+        {"more": "del TransposeConv2d"},
+        {"7_transpose_conv2d", "7_nearest_upsampling"},
+        "model.py has no TransposeConv2d",
+    ),
+    "sum for mean": ({"mse": "lambda x, y: (x - y).square().sum()"}, {"7_mse"}, "MSE.forward is wrong"),
+    "gradient of the target": (
+        {"mse": "lambda x, y: (2 * x.detach() - x - y).square().mean()"},
+        {"7_mse"},
+        "MSE.backward after forward(prediction, target) is wrong",
+    ),
+    "learning rate": ({"rate": "2 * self.lr"}, {"7_sgd"}, "SGD(network.param(), 0.1).step(): the parameter"),
+    "constructor": ({"sgd_argument": "params, network, data"}, {"7_sgd"}, "SGD works in no form"),
+    "range [0, 1]": ({"predict": "smooth / 255"}, {"5_training"}, "instead of [0, 255]?"),
+    "range": ({"predict": "x + 10"}, {"3_predict", "4_pretrained", "5_training"}, "outside [0, 255]"),
+    "not a number": ({"predict": "x / 0"}, {"3_predict", "4_pretrained", "5_training"}, "outside [0, 255]"),
+    "shape": (
+        {"predict": "smooth[..., 1:]"},
+        {"3_predict", "4_pretrained", "5_training"},
+        "predict gives the shape (1, 3, 512, 511)",
+    ),
+    "no denoising": ({"predict": "x"}, {"5_training"}, "does not beat the noisy input's"),
+}
+
+
+def failed(printed):
+    """The checks that the grader reports as failed."""
+    lines = [line for line in printed.splitlines() if line.startswith(("FAIL:", "ERROR:"))]
+    return {line.split()[1].removeprefix("test_") for line in lines}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_is_named(name, submission, data, grade):
+    faults, checks, message = FAULTS[name]
+    status, printed = grade("-p", submission(**faults), "-d", data)
+    assert status == 1
+    assert failed(printed) == checks
+    assert message in printed
+
+
+# other shapes that the class gave to the blocks
+VARIANTS = {
+    "SGD of a network": {"sgd_argument": "network", "sgd_pairs": "network.param()"},
+    "MSE.backward asks for a gradient": {
+        "mse_backward": "\n    def backward(self, gradient):\n        return super().backward(gradient)\n"
+    },
+    "bias of shape (C, 1, 1)": {
+        "more": "class Conv2d(Conv2d):\n"
+        "    def __init__(self, *args, **kwargs):\n"
+        "        super().__init__(*args, **kwargs)\n"
+        "        self.pairs[1] = [tensor.view(-1, 1, 1) for tensor in self.pairs[1]]\n"
+        "        function, self.bias = self.function, self.bias.view(-1, 1, 1)\n"
+        "        self.function = lambda x, w, b: function(x, w, b.flatten())\n"
+    },
+    "Upsampling by a factor": {
+        "Upsampling": "lambda factor: Block(lambda x: F.interpolate(x, scale_factor=factor))"
+    },
+    "Upsampling, then convolution": {
+        "Upsampling": "lambda i, o, k, scale_factor, padding: Block(\n"
+        "    lambda x, w, b: F.conv2d(F.interpolate(x, scale_factor=scale_factor), w, b, padding=padding),\n"
+        "    torch.randn(o, i, k, k) / 9, torch.randn(o) / 9)"
+    },
+    "NearestUpsampling": {
+        "more": "NearestUpsampling = lambda factor: Block(lambda x: F.interpolate(x, scale_factor=factor))\n"
+        "del TransposeConv2d"
+    },
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variant_is_accepted(name, submission, data, grade):
+    status, printed = grade("-p", submission(**VARIANTS[name]), "-d", data)
+    # the course's own check hands conv.bias to torch, which wants it of shape (C,)
+    expected = {"6_forward"} if name.startswith("bias") else set()
+    assert (status, failed(printed)) == (len(expected), expected), printed
+
+
+def test_missing_files(submission, data, grade):
+    project = submission()
+    for name in ("bestmodel.pth", "Report_2.pdf", "__init__.py"):
+        (project / "Miniproject_2" / name).unlink()
+    status, printed = grade("-p", project, "-d", data)
+    assert status == 1
+    assert "holds no bestmodel.pth" in printed and "holds a report.pdf" in printed
+    assert "holds no __init__.py" in printed
+    assert "load_pretrained_model raised FileNotFoundError" in printed
+    assert failed(printed) == {"1_structure", "4_pretrained", "5_training"}
+
+
+@pytest.mark.parametrize("statement", ["raise OSError('no luck')", "raise SystemExit(0)"])
+def test_submission_that_cannot_be_imported_fails(statement, submission, data, grade):
+    status, printed = grade("-p", submission(import_blocks=statement), "-d", data)
+    assert status == 1
+    assert "setUpClass" in printed and ("no luck" in printed or "exits when imported" in printed)
+
+
+def images(*shape, dtype=torch.uint8):
+    return torch.zeros(shape, dtype=dtype)
+
+
+BAD_DATA = {
+    "no pair": images(2, 3, 8, 8),
+    "three": (images(2, 3, 8, 8),) * 3,
+    "not tensors": ("noisy", "clean"),
+    "float": (images(2, 3, 8, 8, dtype=torch.float32),) * 2,
+    "unequal": (images(2, 3, 8, 8), images(3, 3, 8, 8)),
+    "grey": (images(2, 1, 8, 8),) * 2,
+    "none": (images(0, 3, 8, 8),) * 2,
+    "one image": (images(3, 8, 8),) * 2,
+}
+
+
+def assert_refused(status, printed, message):
+    """One line after argparse's usage, nothing run."""
+    assert status == 2
+    assert message in printed.splitlines()[-1] and printed.count("error:") == 1
+    assert "grading" not in printed
+
+
+@pytest.mark.parametrize("file", ["train_data.pkl", "val_data.pkl"])
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_malformed_data_is_refused(name, file, submission, grade, tmp_path):
+    for path in (tmp_path / "train_data.pkl", tmp_path / "val_data.pkl"):
+        torch.save((images(2, 3, 8, 8),) * 2, path)
+    torch.save(BAD_DATA[name], tmp_path / file)
+    assert_refused(*grade("-p", submission(), "-d", tmp_path), f"{file}: expected")
+
+
+def test_unreadable_data_is_refused(submission, data, grade, tmp_path):
+    project = submission()
+    assert_refused(*grade("-p", project, "-d", tmp_path / "nowhere"), "no such file")
+    assert_refused(*grade("-p", project, "-d", tmp_path), "no such file")
+    (tmp_path / "train_data.pkl").write_bytes((data / "train_data.pkl").read_bytes()[:1000])
+    assert_refused(*grade("-p", project, "-d", tmp_path), "cannot read")
+
+
+def test_bad_project_is_refused(submission, data, grade, tmp_path):
+    assert_refused(*grade("-p", tmp_path / "nowhere", "-d", data), "no such folder")
+    assert_refused(*grade("-p", tmp_path, "-d", data), "holds none of")
+    dotted = (submission() / "Miniproject_2").rename(tmp_path / "v1.0")
+    assert_refused(*grade("-p", dotted, "-d", data), "has a dot")
+    status, printed = grade("--no-such-option")
+    assert status == 2 and "unrecognized arguments" in printed

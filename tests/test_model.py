@@ -1,0 +1,408 @@
+"""Model: the report's network, predict on any image, train on pairs, and the weights beside model.py."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from Proj_Miniproject2 import model as module
+from Proj_Miniproject2.model import DEFAULT, MSE, REPORT, SGD, Model, Sequential
+
+SHAPES = {
+    "0.weight": (64, 3, 4, 4),
+    "0.bias": (64,),
+    "2.weight": (256, 64, 4, 4),
+    "2.bias": (256,),
+    "4.weight": (256, 128, 5, 5),
+    "4.bias": (128,),
+    "6.weight": (128, 3, 4, 4),
+    "6.bias": (3,),
+}
+NEAR = 255e-5  # 1e-5 of the range of values
+
+
+def random_images(*shape, seed=0):
+    return torch.randint(256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def pairs(n, seed=0, size=32):
+    """Two noisy versions of n smooth images, uint8."""
+    draws = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(n, 3, 4, 4, generator=draws) * 255
+    clean = torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear")
+    noisy = (clean + 25 * torch.randn(2, *clean.shape, generator=draws)).clamp(0, 255).to(torch.uint8)
+    return noisy[0], noisy[1]
+
+
+def values(model):
+    return model.network.state_dict()
+
+
+def same(a, b):
+    return list(a) == list(b) and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def error(model, noisy, target):
+    return (model.predict(noisy) - target.float()).square().mean().item()
+
+
+def by_torch(model, images):
+    """predict for sizes that are multiples of four, by torch.nn in float64."""
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 64, (4, 4), stride=2, padding=2),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(64, 256, (4, 4), stride=2, padding=2),
+        torch.nn.ReLU(),
+        torch.nn.ConvTranspose2d(256, 128, (5, 5), stride=2, padding=2),
+        torch.nn.ReLU(),
+        torch.nn.ConvTranspose2d(128, 3, (4, 4), stride=2, padding=2),
+        torch.nn.Sigmoid(),
+    )
+    network.load_state_dict(values(model))
+    with torch.no_grad():
+        return 255 * network.to(torch.float64)(images.to(torch.float64) / 255)
+
+
+@pytest.fixture(autouse=True)
+def same_start_in_every_run():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model()
+
+
+# ----------------------------------------------------------------------------------------------------------
+# The network
+
+
+def test_network_is_the_reports():
+    model = Model()
+    assert "".join(repr(model.network).split()).replace(",)", ")") == (
+        "Sequential("
+        "Conv2d(3,64,(4,4),stride=2,padding=2),ReLU(),"
+        "Conv2d(64,256,(4,4),stride=2,padding=2),ReLU(),"
+        "Upsampling(256,128,(5,5),stride=2,padding=2),ReLU(),"
+        "Upsampling(128,3,(4,4),stride=2,padding=2),Sigmoid())"
+    )
+    assert {k: tuple(v.shape) for k, v in values(model).items()} == SHAPES
+    assert isinstance(model.network, Sequential) and isinstance(model.loss, MSE)
+    assert isinstance(model.optimizer, SGD)
+
+
+def test_network_starts_without_dead_layers():
+    """Finite, random, and every output still depends on the input."""
+    model = Model()
+    for name, value in values(model).items():
+        assert value.isfinite().all() and value.dtype == torch.float32, name
+        if name.endswith("weight"):
+            assert value.std() > 0, name
+    output = model.predict(random_images(4, 3, 32, 32))
+    assert output.std(dim=0).amax() > 0
+
+
+def test_optimizer_trains_the_network():
+    model = Model()
+    before = values(model)
+    for _, grad in model.network.param():
+        grad.fill_(1)
+    model.optimizer.step()
+    assert all((values(model)[k] != v).all() for k, v in before.items())
+    model.optimizer.zero_grad()
+    assert not any(grad.any() for _, grad in model.network.param())
+
+
+# ----------------------------------------------------------------------------------------------------------
+# predict
+
+
+@given(
+    batch=st.integers(0, 3),
+    height=st.integers(1, 45),
+    width=st.integers(1, 45),
+    dtype=st.sampled_from([torch.uint8, torch.float32, torch.float64]),
+    seed=st.integers(0, 1000),
+    grad_mode=st.booleans(),
+)
+@settings(max_examples=50)
+def test_predict_keeps_shape_and_range(model, batch, height, width, dtype, seed, grad_mode):
+    images = random_images(batch, 3, height, width, seed=seed).to(dtype)
+    copy = images.clone()
+    with torch.set_grad_enabled(grad_mode):
+        output = model.predict(images)
+    assert output.shape == images.shape and output.dtype == torch.float32
+    assert not output.requires_grad
+    assert ((output >= 0) & (output <= 255)).all()  # and no NaN
+    assert torch.equal(images, copy)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 32, 32), (1, 3, 4, 8), (2, 3, 64, 20), (1, 3, 256, 264)])
+def test_predict_is_the_networks_output(model, shape):
+    images = random_images(*shape)
+    assert (model.predict(images) - by_torch(model, images)).abs().max() <= NEAR
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_predict_at_the_ends_of_the_range(model, value):
+    output = model.predict(torch.full((1, 3, 9, 7), value, dtype=torch.uint8))
+    assert output.isfinite().all() and output.min() >= 0 and output.max() <= 255
+
+
+def test_predict_reads_uint8_and_floats_alike(model):
+    images = random_images(3, 3, 21, 34)
+    expected = model.predict(images)
+    for same_images in (images.float(), images.double(), images.movedim(1, -1).contiguous().movedim(-1, 1)):
+        assert (model.predict(same_images) - expected).abs().max() <= NEAR
+    shifted = model.predict(images.float().clamp(1, 254) + 0.5)
+    assert (shifted - expected).abs().max() > NEAR  # fractions count
+
+
+def test_predict_of_a_batch_is_that_of_its_images(model):
+    images = random_images(530, 3, 14, 11)
+    output = model.predict(images)
+    picked = [*range(0, 530, 48), *range(420, 430), 529]
+    alone = torch.cat([model.predict(images[i : i + 1]) for i in picked])
+    assert (output[picked] - alone).abs().max() <= NEAR
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 524, 272), (1, 3, 8, 3000), (1, 3, 3000, 8), (3, 3, 300, 280)])
+def test_large_images_have_no_seams(model, shape):
+    images = random_images(*shape)
+    assert (model.predict(images) - by_torch(model, images)).abs().max() <= NEAR
+
+
+@given(top=st.integers(0, 7), left=st.integers(0, 7), height=st.integers(56, 75), width=st.integers(56, 75))
+@settings(max_examples=20)
+def test_sizes_off_the_grid_stay_in_place(model, top, left, height, width):
+    """Far from the borders an odd crop gets what its pixels get in a larger image: nothing is shifted."""
+    images, reach = random_images(1, 3, 88, 88), 24
+    crop = images[..., 4 * (top // 4) : 4 * (top // 4) + height, 4 * (left // 4) : 4 * (left // 4) + width]
+    whole = model.predict(images)[..., 4 * (top // 4) :, 4 * (left // 4) :][..., :height, :width]
+    middle = (..., slice(reach, height - reach), slice(reach, width - reach))
+    assert (model.predict(crop)[middle] - whole[middle]).abs().max() <= NEAR
+
+
+# ----------------------------------------------------------------------------------------------------------
+# train
+
+
+RECIPES = {
+    "default": DEFAULT,
+    "report": REPORT,
+    "bfloat16": replace(DEFAULT, precision="bfloat16"),
+    "momentum": replace(REPORT, lr=0.1, momentum=0.9, average=0.9, schedule="constant", warmup=0.1),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_training_lowers_the_error(recipe):
+    """In one epoch of some steps by much, and then further."""
+    model, (noisy, target) = Model(), pairs(64)
+    recipe = replace(recipe, batch_size=8)
+    before = error(model, noisy, target)
+    model.train(noisy, target, num_epochs=1, recipe=recipe)
+    once = error(model, noisy, target)
+    model.train(noisy, target, num_epochs=3, recipe=recipe)
+    assert error(model, noisy, target) < once < 0.9 * before
+
+
+def test_training_repeats_by_its_seed():
+    """Same start, pairs and seed: the very same weights. Another seed: others. Floats count as uint8 does."""
+    noisy, target = pairs(24)
+    start, results = values(Model()), []
+    for seed, dtype in [(0, torch.uint8), (0, torch.float32), (1, torch.uint8)]:
+        model = Model()
+        model.network.load_state_dict(start)
+        torch.manual_seed(len(results))  # the global generator plays no part
+        model.train(noisy.to(dtype), target.to(dtype), num_epochs=1, seed=seed)
+        results.append(values(model))
+    assert same(results[0], results[1])
+    assert not same(results[0], results[2]) and not same(results[0], start)
+
+
+@pytest.mark.parametrize("grad_mode", [True, False])
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+def test_training_and_predicting_leave_the_callers_settings(grad_mode, precision):
+    model, (noisy, target) = Model(), pairs(8)
+
+    def state():
+        return (
+            torch.is_grad_enabled(),
+            torch.get_float32_matmul_precision(),
+            torch.get_default_dtype(),
+            torch.get_num_threads(),
+            torch.get_rng_state().tolist(),
+            random.getstate(),
+            torch.are_deterministic_algorithms_enabled(),
+        )
+
+    old = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(precision)
+        with torch.set_grad_enabled(grad_mode):
+            before = state()
+            model.train(noisy, target, num_epochs=1)
+            model.predict(noisy)
+            assert state() == before
+            with pytest.raises((ValueError, TypeError)):
+                model.train(noisy, target[:3], num_epochs=1)
+            assert state() == before
+    finally:
+        torch.set_float32_matmul_precision(old)
+
+
+def test_training_reads_its_inputs_only():
+    noisy, target = pairs(8)
+    copies = noisy.clone(), target.clone()
+    Model().train(noisy, target, num_epochs=1)
+    assert torch.equal(noisy, copies[0]) and torch.equal(target, copies[1])
+
+
+@pytest.mark.parametrize("n", [1, 3, 33])
+def test_any_number_of_pairs_trains(n):
+    """A single step, too, is a step: no schedule starts it from a learning rate of nothing."""
+    model, (noisy, target) = Model(), pairs(n)
+    before = values(model)
+    model.train(noisy, target, num_epochs=1)
+    after = values(model)
+    assert all(v.isfinite().all() for v in after.values())
+    assert (after["0.weight"] - before["0.weight"]).abs().max() > 1e-6
+
+
+def test_one_line_of_progress_per_epoch(capfd):
+    model, (noisy, target) = Model(), pairs(8)
+    model.train(noisy, target, num_epochs=3)
+    out, err = capfd.readouterr()
+    lines = [line for line in (out + err).splitlines() if "loss" in line]
+    assert len(lines) == 3
+    for epoch, line in enumerate(lines, 1):
+        assert f"{epoch}/3" in line and "images/s" in line and "left" in line
+
+
+def test_predict_after_training_is_the_networks_output():
+    model, (noisy, target) = Model(), pairs(16)
+    model.train(noisy, target, num_epochs=1)
+    assert (model.predict(noisy) - by_torch(model, noisy)).abs().max() <= NEAR
+
+
+def test_the_network_is_whole_after_training():
+    """A training step may leave out what it does not need, as the images' gradient; the blocks may not."""
+    model, (noisy, target) = Model(), pairs(4)
+    model.train(noisy, target, num_epochs=1, recipe=replace(DEFAULT, precision="bfloat16"))
+    x = noisy.float() / 255
+    y = model.network(x)
+    assert y.dtype == torch.float32 and (255 * y - by_torch(model, noisy)).abs().max() <= NEAR
+    assert model.network.backward(torch.ones_like(y)).shape == x.shape
+
+
+def test_a_diverging_training_leaves_the_weights():
+    model, (noisy, target) = Model(), pairs(16)
+    before = values(model)
+    recipe = replace(REPORT, lr=1e30, batch_size=2)
+    with pytest.raises(FloatingPointError, match="lr|learning rate"):
+        model.train(noisy, target, num_epochs=2, recipe=recipe)
+    assert same(values(model), before)
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Checkpoints
+
+
+class Interrupt(Exception):
+    pass
+
+
+def interrupted_fit(model, data, epochs, stop, **options):
+    """`train`, interrupted when epoch number `stop` (from 0) is to begin."""
+
+    def fresh_pairs(epoch):
+        if epoch == stop:
+            raise Interrupt
+        return data
+
+    with pytest.raises(Interrupt):
+        model.fit(fresh_pairs, epochs, **options)
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+@pytest.mark.parametrize("recipe", [DEFAULT, replace(REPORT, momentum=0.9)], ids=["adam", "sgd"])
+def test_resumed_training_gives_the_same_weights(tmp_path, recipe, stop):
+    data, start, path = pairs(12), values(Model()), tmp_path / "checkpoint.pth"
+    recipe = replace(recipe, batch_size=4)
+    whole, first, second = Model(), Model(), Model()
+    for model in (whole, first):
+        model.network.load_state_dict(start)
+    whole.train(*data, num_epochs=3, recipe=recipe, seed=5)
+
+    interrupted_fit(first, data, 3, stop, recipe=recipe, seed=5, checkpoint=path)
+    assert same(values(first), start)
+    assert os.listdir(tmp_path) == ["checkpoint.pth"]
+    second.train(*data, num_epochs=3, recipe=recipe, seed=5, checkpoint=path)
+    assert same(values(second), values(whole))
+
+    third = Model()  # what is complete is only read
+    third.train(*data, num_epochs=3, recipe=recipe, seed=5, checkpoint=path)
+    assert same(values(third), values(whole))
+    assert os.listdir(tmp_path) == ["checkpoint.pth"]
+
+
+def test_an_interrupted_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    data, path = pairs(8), tmp_path / "checkpoint.pth"
+    model = Model()
+    model.train(*data, num_epochs=1, checkpoint=path)
+    content = path.read_bytes()
+
+    def half_written(content, file, save=torch.save):
+        save({}, file)
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", half_written)
+    with pytest.raises(OSError, match="disk full"):
+        module.save(values(model), path)
+    assert path.read_bytes() == content and os.listdir(tmp_path) == ["checkpoint.pth"]
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Pretrained weights
+
+
+def test_pretrained_weights_are_loaded(tmp_path, monkeypatch):
+    stored, model = Model(), Model()
+    torch.save(values(stored), tmp_path / "bestmodel.pth")
+    monkeypatch.setattr(module, "PRETRAINED", tmp_path / "bestmodel.pth")
+    model.load_pretrained_model()
+    assert same(values(model), values(stored))
+    model.train(*pairs(8), num_epochs=1)  # the optimiser still holds the network's parameters
+    assert not same(values(model), values(stored))
+
+
+def test_pretrained_path_is_beside_the_module():
+    assert module.PRETRAINED == Path(module.__file__).with_name("bestmodel.pth")
+
+
+def test_pretrained_weights_are_found_from_any_working_directory(tmp_path):
+    package = tmp_path / "submission" / "Miniproject_2"  # the class's name for the folder
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    shutil.copy(module.__file__, package)
+    stored = Model()
+    torch.save(values(stored), package / "bestmodel.pth")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    script = (
+        "import torch\nfrom Miniproject_2.model import Model\nmodel = Model()\n"
+        "model.load_pretrained_model()\n"
+        "torch.save(model.network.state_dict(), 'loaded.pth')"
+    )
+    environment = {**os.environ, "PYTHONPATH": "../submission"}
+    subprocess.run([sys.executable, "-c", script], cwd=elsewhere, env=environment, check=True, timeout=120)
+    assert same(torch.load(elsewhere / "loaded.pth", weights_only=True), values(stored))

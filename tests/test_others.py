@@ -1,0 +1,506 @@
+"""The data, noises and measures of `others/`, on tiny pictures made here."""
+
+import math
+import os
+import warnings
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from Proj_Miniproject2.others import make_pairs as command
+from Proj_Miniproject2.others import photos as photos_module
+from Proj_Miniproject2.others.metrics import psnr
+from Proj_Miniproject2.others.noise import block_mean, gaussian_noise, pixel_noise, poisson_noise
+from Proj_Miniproject2.others.photos import PairStream, load_photos, pairs_of
+from Proj_Miniproject2.others.scenes import builtin_data, draw_scenes
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Thousands of tiny operations: on a busy machine, threads waiting for each other are far slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def random_photos(*sizes, seed=0):
+    g = rng(seed)
+    return [torch.randint(256, (3, *size), generator=g, dtype=torch.uint8) for size in sizes]
+
+
+def numbered_photos(*sizes):
+    """Every pixel of every photo has other values, so that a pixel tells where it came from."""
+    photos, k = [], 0
+    for h, w in sizes:
+        number = torch.arange(k, k + h * w).view(h, w)
+        k += h * w
+        photos.append(torch.stack([number % 256, number // 256 % 256, number // 65536]).to(torch.uint8))
+    return photos
+
+
+def number(pixels):
+    """(N, 3, H, W) to the numbers (N, H, W) of `numbered_photos`."""
+    return (pixels.long() * torch.tensor([1, 256, 65536]).view(3, 1, 1)).sum(1)
+
+
+def write_image(path, height, width, mode="RGB", seed=0, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = {"RGB": 3, "L": 1, "RGBA": 4}[mode] * height * width
+    values = torch.randint(256, (size,), generator=rng(seed), dtype=torch.uint8)
+    image = Image.frombytes(mode, (width, height), bytes(values.tolist()))
+    image.save(path, **options)
+    return torch.tensor(list(image.convert("RGB").tobytes()), dtype=torch.uint8).view(height, width, 3)
+
+
+# Noise
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    n=st.integers(0, 3),
+    c=st.integers(1, 4),
+    h=st.integers(1, 5),
+    w=st.integers(1, 5),
+    block=st.integers(1, 6),
+    seed=st.integers(0, 99),
+)
+def test_pixel_noise_draws_whole_pixels_of_their_block(n, c, h, w, block, seed):
+    # Channel k holds k * 1000 + the pixel's number, so a mixed pixel or a wrong block shows.
+    number = torch.arange(h * block * w * block).view(1, 1, h * block, w * block)
+    crops = (number + 1000 * torch.arange(c).view(c, 1, 1)).expand(n, -1, -1, -1)
+    noisy = pixel_noise(crops, block, rng(seed))
+    assert noisy.shape == (n, c, h, w)
+    for k in range(1, c):
+        assert torch.equal(noisy[:, k] - 1000 * k, noisy[:, 0])
+    row, column = noisy[:, 0] // (w * block), noisy[:, 0] % (w * block)
+    assert torch.equal(row // block, torch.arange(h)[:, None].expand(n, h, w))
+    assert torch.equal(column // block, torch.arange(w).expand(n, h, w))
+    assert torch.equal(noisy, pixel_noise(crops, block, rng(seed)))
+
+
+@settings(deadline=None, max_examples=25)
+@given(n=st.integers(1, 3), h=st.integers(1, 5), w=st.integers(1, 5), block=st.integers(1, 16))
+def test_block_mean_is_average_pooling(n, h, w, block):
+    crops = torch.rand(n, 3, h * block, w * block, generator=rng(), dtype=torch.float64) * 255
+    reference = torch.nn.functional.avg_pool2d(crops, block)
+    torch.testing.assert_close(block_mean(crops, block), reference)
+    grey = crops.to(torch.uint8)
+    rounded = torch.nn.functional.avg_pool2d(grey.double(), block).round()
+    assert torch.equal(block_mean(grey, block), rounded.to(torch.uint8))
+
+
+def test_pixel_noise_is_uniform_over_the_block_and_independent_between_blocks():
+    crops = torch.arange(9).view(1, 1, 3, 3).repeat(20_000, 1, 1, 2)  # two equal blocks
+    left, right = pixel_noise(crops, 3, rng())[:, 0, 0].unbind(1)
+    joint = (left * 9 + right).bincount(minlength=81) / 20_000
+    assert (joint - 1 / 81).abs().max() < 5 * math.sqrt(1 / 81 / 20_000)
+
+
+@pytest.mark.parametrize("level", [0, 100.5, 255])
+@pytest.mark.parametrize("sigma", [0, 10, 50])
+def test_gaussian_noise_has_the_moments_of_the_clamped_normal(level, sigma):
+    n = 200_000
+    noisy = gaussian_noise(torch.full((n,), float(level)), sigma, rng())
+    assert noisy.dtype == torch.uint8
+    values = torch.arange(256, dtype=torch.float64)
+    below = (values + 0.5 - level) / max(sigma, 1e-9) / math.sqrt(2)  # chance to round to a value or below
+    below = 0.5 * (1 + below.erf())
+    below[-1] = 1
+    chance = below.diff(prepend=torch.zeros(1, dtype=torch.float64))
+    if sigma == 0:
+        assert torch.equal(noisy, torch.full((n,), level).round().to(torch.uint8))
+        return
+    mean = (chance * values).sum()
+    std = (chance * (values - mean).square()).sum().sqrt()
+    assert abs(noisy.double().mean() - mean) < 5 * std / math.sqrt(n)
+    assert noisy.double().std() == pytest.approx(std.item(), rel=0.02)
+
+
+@pytest.mark.parametrize("peak", [4, 30.0, 255])
+def test_poisson_noise_has_mean_and_variance_of_its_counts(peak):
+    n, level = 200_000, 64  # far enough from 255 that next to nothing is clamped
+    noisy = poisson_noise(torch.full((n,), level, dtype=torch.uint8), peak, rng()).double()
+    std = math.sqrt(level * 255 / peak)
+    slack = 0.02 * 255 if peak == 4 else 0  # a rare count above 4 is clamped to white
+    assert abs(noisy.mean() - level) < 5 * std / math.sqrt(n) + 0.5 + slack
+    assert noisy.std() == pytest.approx(std, rel=0.05)
+    assert (poisson_noise(torch.zeros(100), peak, rng()) == 0).all()
+
+
+def test_noise_is_deterministic_by_the_generator_and_keeps_its_input():
+    clean = torch.randint(256, (2, 3, 5, 7), generator=rng(), dtype=torch.uint8)
+    before = clean.clone()
+    for noise, strength in ((gaussian_noise, 25), (poisson_noise, 20)):
+        one = noise(clean, strength, rng(1))
+        assert one.shape == clean.shape
+        assert torch.equal(one, noise(clean, strength, rng(1)))
+        assert not torch.equal(one, noise(clean, strength, rng(2)))
+        assert torch.equal(one, noise(clean.float(), strength, rng(1)))
+    assert torch.equal(clean, before)
+
+
+# Pairs
+
+
+def undo_flips(crop_numbers, block, widths, starts):
+    """Which photo, crop and flips explain one image of pixel numbers (size, size)? All that do."""
+    size = crop_numbers.shape[0]
+    photo = int((starts <= crop_numbers.min()).sum()) - 1
+    inside = crop_numbers - starts[photo]
+    row, column = inside // widths[photo], inside % widths[photo]
+    found = []
+    for flips in range(8):
+        r, c = row, column
+        if flips & 4:
+            r, c = r.T, c.T
+        if flips & 1:
+            r, c = r.flip(0), c.flip(0)
+        if flips & 2:
+            r, c = r.flip(1), c.flip(1)
+        # The crop's first row is in all of [r - i * block - block + 1, r - i * block].
+        r, c = r - torch.arange(size)[:, None] * block, c - torch.arange(size) * block
+        top, left = (r.max() - block + 1, r.min()), (c.max() - block + 1, c.min())
+        if top[0] <= top[1] and left[0] <= left[1]:
+            found.append((photo, flips, tuple(map(int, top)), tuple(map(int, left))))
+    return found
+
+
+@settings(deadline=None, max_examples=20)
+@given(block=st.integers(1, 5), size=st.integers(3, 6), extra=st.integers(0, 9), seed=st.integers(0, 999))
+def test_both_images_of_a_pair_show_whole_pixels_of_the_same_flipped_crop(block, size, extra, seed):
+    side = block * size
+    sizes = [(side, side), (side + extra, side), (side + 2, side + extra)]
+    photos = numbered_photos(*sizes)
+    areas = torch.tensor([h * w for h, w in sizes])
+    starts = areas.cumsum(0) - areas
+    noisy1, noisy2, clean = PairStream(photos, block, size).draw_with_clean(12, seed)
+    for one, two, mean in zip(number(noisy1), number(noisy2), clean, strict=True):
+        first, second = (undo_flips(x, block, [w for _, w in sizes], starts) for x in (one, two))
+        # Some photo, crop and flips explain both images, and the clean one is the mean of its blocks.
+        assert any(
+            p == q
+            and f == g
+            and any(
+                torch.equal(_flipped(block_mean(crop[None], block)[0], f), mean)
+                for crop in _crops(photos[p], side, _common(t, u), _common(k, m))
+            )
+            for p, f, t, k in first
+            for q, g, u, m in second
+        )
+
+
+def _common(a, b):
+    return range(max(a[0], b[0], 0), min(a[1], b[1]) + 1)
+
+
+def _crops(photo, side, tops, lefts):
+    for top in tops:
+        for left in lefts:
+            crop = photo[:, top : top + side, left : left + side]
+            if crop.shape[1:] == (side, side):
+                yield crop
+
+
+def _flipped(image, flips):
+    """The inverse of what `undo_flips` undoes."""
+    if flips & 2:
+        image = image.flip(2)
+    if flips & 1:
+        image = image.flip(1)
+    return image.transpose(1, 2) if flips & 4 else image
+
+
+def test_all_photos_positions_and_flips_occur():
+    sizes = [(12, 12), (14, 13)]
+    photos = numbered_photos(*sizes)
+    noisy, _ = PairStream(photos, block=1, size=12).draw(3000, 0)  # block 1: no noise, the crop itself
+    seen = set()
+    for image in number(noisy):
+        ((photo, flips, (top, _), (left, _)),) = undo_flips(image, 1, [12, 13], torch.tensor([0, 144]))
+        seen.add((photo, flips, top, left))
+    places = [(0, 0, 0)] + [(1, top, left) for top in range(3) for left in range(2)]
+    assert seen == {(p, flips, top, left) for p, top, left in places for flips in range(8)}
+
+
+def test_mean_of_many_draws_approaches_the_clean_image():
+    photo = random_photos((32, 32))[0]  # one possible crop; block noise at its strongest
+    n = 4000
+    noisy1, noisy2, clean = pairs_of([photo] * n, block=8, size=4)
+    total = (noisy1.double() - clean).mean(0), (noisy2.double() - clean).mean(0)
+    blocks = photo.double().unflatten(2, (4, 8)).unflatten(1, (4, 8)).transpose(2, 3).flatten(-2)
+    error = blocks.std(-1) / math.sqrt(n)
+    for bias in total:
+        assert (bias.abs() <= 5 * error + 0.5).all()  # the clean image is rounded
+    between = (noisy1.double() - clean) * (noisy2.double() - clean)  # the two draws are independent
+    assert (between.mean(0).abs() <= 5 * blocks.var(-1) / math.sqrt(n) + 0.5).all()
+
+
+def test_draw_is_a_pure_function_of_photos_count_and_seed():
+    stream = PairStream(random_photos((40, 33), (32, 50)), block=4, size=8)
+    one = stream.draw(30, 1)
+    other = stream.draw(30, 2)
+    assert all(map(torch.equal, one, stream.draw(30, 1)))
+    assert all(map(torch.equal, one, stream.draw_with_clean(30, 1)))
+    assert not any(map(torch.equal, one, other))
+    assert not torch.equal(*one)
+    state = torch.get_rng_state()
+    stream.draw(5, 3)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9])
+def test_pairs_are_whole_at_the_borders_of_chunks(n, monkeypatch):
+    monkeypatch.setattr(photos_module, "CHUNK", 4)
+    photos = [torch.full((3, 8, 8), 10 * (i + 1), dtype=torch.uint8) for i in range(3)]
+    images = PairStream(photos, block=2, size=4).draw_with_clean(n, 0)
+    assert all(image.shape == (n, 3, 4, 4) and image.dtype == torch.uint8 for image in images)
+    for image in images[:2]:
+        assert torch.equal(image, images[2])  # flat photos have no noise
+        assert set(image.flatten().tolist()) <= {10, 20, 30}
+    fixed = pairs_of(photos, n, block=2, size=4)[2]
+    assert fixed[:, 0, 0, 0].tolist() == [(10, 20, 30)[i % 3] for i in range(n)]
+
+
+def test_pairs_of_begins_with_centre_crops_never_flips_and_is_deterministic():
+    photos = numbered_photos((20, 31), (18, 16), (16, 16))
+    (one, _, clean), (two, _) = (
+        pairs_of(photos, block=1, size=16),
+        pairs_of(photos, block=1, size=16, clean=False),
+    )
+    assert torch.equal(one, two) and torch.equal(one, clean)
+    for image, photo in zip(one, photos, strict=True):
+        top, left = (photo.shape[1] - 16) // 2, (photo.shape[2] - 16) // 2
+        assert torch.equal(image, photo[:, top : top + 16, left : left + 16])
+    later = number(pairs_of(photos, 60, seed=5, block=1, size=16)[0])[3::3]
+    assert (later.diff(dim=2) == 1).all() and (later.diff(dim=1) == 31).all()
+    assert len({int(image[0, 0]) for image in later}) > 5  # other positions of the first photo
+    again = number(pairs_of(photos, 60, seed=5, block=1, size=16)[0])[3::3]
+    assert torch.equal(later, again)
+
+
+def test_pairs_can_be_saved_alone():
+    noisy1, noisy2, clean = pairs_of(random_photos((32, 32)), 3, block=8, size=4)
+    for image in (noisy1, noisy2, clean):
+        assert image.is_contiguous() and image.untyped_storage().nbytes() == image.numel()
+
+
+# Photos
+
+
+def test_load_photos_in_order_as_rgb_upright_and_large_enough(tmp_path):
+    first = write_image(tmp_path / "a" / "1.PNG", 256, 300, seed=1)
+    second = write_image(tmp_path / "b.png", 270, 256, mode="L", seed=2)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    third = write_image(tmp_path / "c.png", 260, 280, seed=3, exif=exif)
+    write_image(tmp_path / "d.webp", 50, 100, mode="RGBA")
+    write_image(tmp_path / "e.bmp", 300, 64)
+    (tmp_path / "notes.txt").write_text("no photo")
+    (tmp_path / "folder.jpg").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        photos = load_photos(tmp_path)
+    assert [tuple(photo.shape) for photo in photos] == [
+        (3, 256, 300),
+        (3, 270, 256),
+        (3, 280, 260),
+        (3, 256, 512),
+        (3, 1200, 256),
+    ]
+    assert all(photo.dtype == torch.uint8 for photo in photos)
+    assert torch.equal(photos[0], first.permute(2, 0, 1))
+    assert torch.equal(photos[1], second.permute(2, 0, 1))
+    assert torch.equal(photos[2], third.permute(2, 0, 1).rot90(-1, (1, 2)))
+    assert min(load_photos(tmp_path, min_side=400)[0].shape[1:]) == 400
+    assert len(PairStream(photos)) == 5
+
+
+def test_unreadable_photos_are_named_and_skipped(tmp_path):
+    write_image(tmp_path / "good.png", 256, 256)
+    (tmp_path / "text.jpg").write_text("not a photo")
+    (tmp_path / "empty.png").touch()
+    write_image(tmp_path / "cut.png", 256, 256)
+    data = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
+    with pytest.warns(UserWarning) as caught:
+        assert len(load_photos(tmp_path)) == 1
+    messages = [str(warning.message) for warning in caught]
+    assert len(messages) == 3
+    for name, message in zip(("cut.png", "empty.png", "text.jpg"), messages, strict=True):
+        assert name in message
+
+
+# Scenes
+
+
+def test_scenes_are_deterministic_and_colourful():
+    scenes = draw_scenes(3, size=128, seed=4)
+    assert all(scene.shape == (3, 128, 128) and scene.dtype == torch.uint8 for scene in scenes)
+    assert all(map(torch.equal, scenes, draw_scenes(3, size=128, seed=4)))
+    assert all(map(torch.equal, scenes, draw_scenes(5, size=128, seed=4)))
+    assert not any(map(torch.equal, scenes, draw_scenes(3, size=128, seed=5)))
+    assert not torch.equal(scenes[0], scenes[1])
+    assert all(scene.double().std() > 10 for scene in scenes)
+    assert draw_scenes(0) == []
+    assert draw_scenes(2, size=8)[1].shape == (3, 8, 8)
+
+
+def test_builtin_data_has_the_format_and_noise_of_the_course():
+    state = torch.get_rng_state()
+    (noisy1, noisy2), (noisy, clean) = builtin_data(train=300, val=160, seed=1)
+    assert torch.equal(state, torch.get_rng_state())
+    for images, n in ((noisy1, 300), (noisy2, 300), (noisy, 160), (clean, 160)):
+        assert images.shape == (n, 3, 32, 32) and images.dtype == torch.uint8
+    assert 19.5 < psnr(noisy, clean) < 22  # the course's: 20.7
+    assert 16 < psnr(noisy1, noisy2) < 19  # twice the noise: 3 dB less
+
+
+# Measure
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    n=st.integers(1, 4),
+    c=st.integers(1, 3),
+    h=st.integers(1, 6),
+    w=st.integers(1, 6),
+    seed=st.integers(0, 99),
+)
+def test_psnr_as_the_grader_defines_it(n, c, h, w, seed):
+    g = rng(seed)
+    x, y = (torch.rand(n, c, h, w, generator=g) * 255 for _ in range(2))
+
+    def one(a, b):  # the grader's, in [0, 1]
+        return -10 * math.log10(sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) / len(a))
+
+    scaled = [(t.double() / 255).flatten(1).tolist() for t in (x, y)]
+    expected = sum(one(a, b) for a, b in zip(*scaled, strict=True)) / n
+    assert psnr(x, y) == pytest.approx(expected, rel=1e-9)
+
+
+def test_psnr_in_closed_form():
+    black, white = (
+        torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
+        torch.full((2, 3, 4, 4), 255, dtype=torch.uint8),
+    )
+    assert psnr(black, white) == psnr(white, black) == 0
+    assert psnr(black + 51, black) == pytest.approx(-20 * math.log10(0.2))
+    assert psnr(torch.cat([black + 51, white]), torch.cat([black, black])) == pytest.approx(
+        -10 * math.log10(0.2)
+    )
+    assert psnr(black, black.float()) == math.inf
+
+
+# The command
+
+
+def photo_folder(path, n, side=256):
+    for i in range(n):
+        Image.new("RGB", (side, side), (i, i, i)).save(path / f"{i:02}.png")
+
+
+def test_make_pairs_writes_the_two_files_of_the_course(tmp_path, capsys):
+    photo_folder(tmp_path, 12)
+    out = tmp_path / "deep" / "out"
+    command.main([str(tmp_path), str(out), "--train", "25", "--val", "5", "--seed", "3"])
+    assert "25 + 5 pairs" in capsys.readouterr().out
+    assert sorted(os.listdir(out)) == ["train_data.pkl", "val_data.pkl"]
+    train = torch.load(out / "train_data.pkl", weights_only=True)
+    val = torch.load(out / "val_data.pkl", weights_only=True)
+    for images, n in ((train, 25), (val, 5)):
+        assert isinstance(images, tuple) and len(images) == 2
+        assert all(x.shape == (n, 3, 32, 32) and x.dtype == torch.uint8 for x in images)
+    # Each photo has its own grey: photos 0 and 10 are set aside, the others take turns.
+    assert val[1][:, 0, 0, 0].tolist() == [0, 10, 0, 10, 0]
+    others = [i for i in range(12) if i not in (0, 10)]
+    assert train[0][:, 0, 0, 0].tolist() == (others * 3)[:25]
+    before = (out / "train_data.pkl").read_bytes()
+    command.main([str(tmp_path), str(out), "--train", "25", "--val", "5", "--seed", "3"])
+    assert (out / "train_data.pkl").read_bytes() == before
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "train_data.pkl"
+    command.save((torch.zeros(1), torch.ones(1)), path)
+    before = path.read_bytes()
+
+    def broken(data, file):
+        with open(file, "wb") as half:
+            half.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(OSError, match="disk full"):
+        command.save((torch.ones(1), torch.ones(1)), path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "out"], "expected a folder of photos"),
+        (["empty", "out"], "no readable photo"),
+        (["one", "out"], "at least two readable photos"),
+        (["two", "two/00.png"], "got the file"),
+        (["two", "out", "--train", "0"], "train >= 1"),
+        (["two", "out", "--val", "-3"], "val >= 1"),
+        (["two", "out", "--train", "many"], "invalid int value"),
+        (["two"], "required: out"),
+    ],
+)
+def test_make_pairs_refuses_bad_arguments_in_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    for name, n in (("empty", 0), ("one", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        photo_folder(tmp_path / name, n)
+    with pytest.raises(SystemExit) as stop:
+        command.main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+GREY = torch.zeros(3, 64, 64, dtype=torch.uint8)
+IMAGES = torch.zeros(2, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: PairStream([]), ValueError, "at least one photo"),
+        (lambda: PairStream([GREY]), ValueError, "at least 256 pixels.*64"),
+        (lambda: PairStream([GREY, GREY[:, :, :31]], 4, 8), ValueError, "photo 1"),
+        (lambda: PairStream([GREY.float()], 2, 8), ValueError, "uint8.*float32"),
+        (lambda: PairStream([GREY[:1]], 2, 8), ValueError, r"\(1, 64, 64\)"),
+        (lambda: PairStream([GREY[None]], 2, 8), ValueError, r"\(1, 3, 64, 64\)"),
+        (lambda: PairStream([GREY], 0, 8), ValueError, "block >= 1"),
+        (lambda: PairStream([GREY], 2, -1), ValueError, "size >= 1"),
+        (lambda: PairStream([GREY], 2.0, 8), TypeError, "block to be an int"),
+        (lambda: PairStream([GREY], 2, 8).draw(-1, 0), ValueError, "n >= 0"),
+        (lambda: PairStream([GREY], 2, 8).draw(1.5, 0), TypeError, "n to be an int"),
+        (lambda: pairs_of([GREY], -2, block=2, size=8), ValueError, "n >= 0"),
+        (lambda: load_photos("nowhere"), ValueError, "folder of photos"),
+        (lambda: draw_scenes(-1), ValueError, "n >= 0"),
+        (lambda: draw_scenes(1, size=4), ValueError, "size >= 8"),
+        (lambda: pixel_noise(IMAGES, 3, rng()), ValueError, "whole blocks of 3"),
+        (lambda: pixel_noise(IMAGES[0], 2, rng()), ValueError, r"\(N, C, H, W\)"),
+        (lambda: block_mean(IMAGES, 0), ValueError, "whole blocks of 0"),
+        (lambda: gaussian_noise(IMAGES, -1, rng()), ValueError, "sigma >= 0"),
+        (lambda: gaussian_noise(IMAGES, math.nan, rng()), ValueError, "sigma >= 0"),
+        (lambda: poisson_noise(IMAGES, 0, rng()), ValueError, "peak > 0"),
+        (lambda: psnr(IMAGES, IMAGES[:1]), ValueError, "equal shape"),
+        (lambda: psnr(IMAGES[0], IMAGES[0]), ValueError, r"\(N, C, H, W\)"),
+        (lambda: psnr(IMAGES[:0], IMAGES[:0]), ValueError, "at least one image"),
+    ],
+)
+def test_bad_input_gets_one_clear_error(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
