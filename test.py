@@ -150,9 +150,7 @@ class Submission(Check):
         self.assertEqual(*shapes, f"predict gives the shape {shapes[0]} for {shapes[1]}")
         output = output.detach().cpu().float()
         low, high = output.min().item(), output.max().item()
-        self.assertTrue(
-            0 <= low and high <= 255, f"predict gives values in [{low}, {high}], outside [0, 255]"
-        )
+        self.assertTrue(0 <= low and high <= 255, f"predict gives values in [{low}, {high}], outside [0, 255]")
         if high <= 1:
             warn(f"predict's values lie in [{low:.3g}, {high:.3g}]: [0, 1] instead of [0, 255]?")
         return output
@@ -187,9 +185,7 @@ class Submission(Check):
         with self.attempt("train"):
             model.train(*self.train_pairs, num_epochs=1)
         value, noisy = self.val_psnr(model, "after one epoch"), psnr(*self.val_pairs)
-        self.assertGreater(
-            value, noisy, f"PSNR {value:.2f} dB does not beat the noisy input's {noisy:.2f} dB"
-        )
+        self.assertGreater(value, noisy, f"PSNR {value:.2f} dB does not beat the noisy input's {noisy:.2f} dB")
 
     # 6: the forward passes as the course grades them
 
@@ -270,9 +266,7 @@ class Submission(Check):
         """7. TransposeConv2d, forward and backward, against autograd"""
         self.skip_for("TransposeConv2d", "NearestUpsampling")
         for x_shape, args, kwargs in TRANSPOSED:
-            self.check_layer(
-                "TransposeConv2d", x_shape, args, kwargs, with_bias(F.conv_transpose2d, **kwargs)
-            )
+            self.check_layer("TransposeConv2d", x_shape, args, kwargs, with_bias(F.conv_transpose2d, **kwargs))
 
     def test_7_nearest_upsampling(self):
         """7. NearestUpsampling, forward and backward, against autograd"""
@@ -330,9 +324,7 @@ class Submission(Check):
                     (gradient,) = torch.autograd.grad(expected, leaf)
                 loss = torch.as_tensor(self.forward("MSE", mse, prediction, target))
                 self.assert_close("MSE.forward", loss, expected)
-                with self.attempt(
-                    "MSE.backward"
-                ):  # the gradient of the loss itself is 1, for those who ask for it
+                with self.attempt("MSE.backward"):  # the gradient of the loss itself is 1, for those who ask for it
                     actual = mse.backward(*[] if accepts(mse.backward, [], {}) else [torch.ones(())])
                 self.assert_close("MSE.backward after forward(prediction, target)", actual, gradient)
 
@@ -349,9 +341,7 @@ class Submission(Check):
         with self.attempt(f"{form}.step()"):
             optimizer.step()
         for value, old, gradient in zip(parameters(conv), before, gradients, strict=True):
-            what = (
-                f"{form}.step(): the parameter of shape {tuple(value.shape)}, expected value - lr * gradient,"
-            )
+            what = f"{form}.step(): the parameter of shape {tuple(value.shape)}, expected value - lr * gradient,"
             self.assert_close(what, value, old - 0.1 * gradient)
 
     def test_7_sgd(self):
@@ -381,9 +371,7 @@ def find_package(folder):
             if "." in package.name:
                 raise ValueError(f"cannot import a package whose folder name has a dot: {package}")
             return package
-    raise ValueError(
-        f"{folder} holds none of " + ", ".join([f"{name}/model.py" for name in PACKAGES] + ["model.py"])
-    )
+    raise ValueError(f"{folder} holds none of " + ", ".join([f"{name}/model.py" for name in PACKAGES] + ["model.py"]))
 
 
 def load_pairs(path):
@@ -399,9 +387,7 @@ def load_pairs(path):
         raise ValueError(f"{path}: expected a pair of uint8 tensors")
     shapes = [tuple(t.shape) for t in pairs]
     if shapes[0] != shapes[1] or len(shapes[0]) != 4 or shapes[0][1] != 3 or 0 in shapes[0]:
-        raise ValueError(
-            f"{path}: expected two tensors of one shape (N, 3, H, W), got {shapes[0]} and {shapes[1]}"
-        )
+        raise ValueError(f"{path}: expected two tensors of one shape (N, 3, H, W), got {shapes[0]} and {shapes[1]}")
     return tuple(pairs)
 
 
@@ -447,9 +433,7 @@ def main(argv=None):
     sys.path.insert(0, str(Check.package.parent))
     sys.path.append(str(Check.package))
 
-    print(
-        f"grading {Check.package} on {len(Check.train_pairs[0])} pairs and {len(Check.val_pairs[0])} images"
-    )
+    print(f"grading {Check.package} on {len(Check.train_pairs[0])} pairs and {len(Check.val_pairs[0])} images")
     load = unittest.defaultTestLoader.loadTestsFromTestCase
     with torch.no_grad():
         result = unittest.TextTestRunner(sys.stdout, verbosity=2).run(

@@ -26,13 +26,12 @@ ones = torch.ones
 
 
 def check(call, error, words):
-    """The call raises the error, whose one-line message names the words (a regular expression)."""
+    """The call raises just this error, and its message names the words (a regular expression)."""
     with pytest.raises(error, match=words) as raised:
         call()
-    assert raised.type is error, (
-        raised.type
-    )  # a subclass of ValueError (UnicodeDecodeError ...) is an accident
-    assert len(str(raised.value)) < 400
+    assert raised.type is error  # a subclass, as UnicodeDecodeError of ValueError, would be an accident
+    assert len(str(raised.value)) < 1000
+    assert "weights_only" not in str(raised.value)  # torch's own advice: to trust the file
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -291,7 +290,6 @@ TRAIN = {
     "zero epochs": ((GOOD, GOOD), dict(num_epochs=0), ValueError, "num_epochs.*0"),
     "negative epochs": ((GOOD, GOOD), dict(num_epochs=-2), ValueError, "num_epochs.*-2"),
     "fractional epochs": ((GOOD, GOOD), dict(num_epochs=1.5), TypeError, r"num_epochs.*1\.5"),
-    "sizes off the grid of 4": ((GOOD[..., :30, :],) * 2, {}, ValueError, r"4.*\(4, 3, 30, 32\)"),
     "epochs as text": ((GOOD, GOOD), dict(num_epochs="1"), TypeError, "num_epochs.*1"),
 }
 
@@ -307,7 +305,6 @@ RECIPES = {
     "negative lr": (dict(lr=-0.1), ValueError, r"lr.*-0\.1"),
     "lr is NaN": (dict(lr=math.nan), ValueError, "lr.*nan"),
     "infinite lr": (dict(lr=math.inf), ValueError, "lr.*inf"),
-    "lr as text": (dict(lr="0.1"), TypeError, r"lr.*0\.1"),
     "zero epochs": (dict(num_epochs=0), ValueError, "num_epochs.*0"),
     "batches of none": (dict(batch_size=0), ValueError, "batch_size.*0"),
     "fractional batches": (dict(batch_size=2.5), TypeError, r"batch_size.*2\.5"),
@@ -327,8 +324,8 @@ def test_recipes(model, capfd, options, error, words):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("recipe", ["report", {"lr": 0.1}, Recipe], ids=str)
-def test_train_without_a_recipe(model, recipe):
+@pytest.mark.parametrize("recipe", ["report", {"lr": 0.1}], ids=str)
+def test_recipes_are_recipes(model, recipe):
     check(lambda: model.train(GOOD, GOOD, recipe=recipe), TypeError, "recipe.*Recipe")
 
 
@@ -346,13 +343,13 @@ CHECKPOINTS = {
     "weights alone": lambda path, good: torch.save(Model().network.state_dict(), path),
     "a tensor": lambda path, good: torch.save(ones(3), path),
     "other weights": lambda path, good: changed_checkpoint(path, good, network={}),
-    "too few averages": lambda path, good: changed_checkpoint(path, good, average=[ones(3)]),
 }
 
 
-def changed_checkpoint(path, good, **changes):
+def changed_checkpoint(path, good, without=None, **changes):
     path.write_bytes(good)
-    torch.save({**torch.load(path, weights_only=True), **changes}, path)
+    content = {**torch.load(path, weights_only=True), **changes}
+    torch.save({k: v for k, v in content.items() if k != without}, path)
 
 
 @pytest.fixture(scope="module")
@@ -377,6 +374,14 @@ def test_broken_checkpoints(model, tmp_path, checkpoint, write):
     content = path.read_bytes()
     check(lambda: model.train(GOOD, GOOD, 2, checkpoint=path), ValueError, "checkpoint.pth")
     assert path.read_bytes() == content  # it may be somebody's only copy of something
+
+
+def test_checkpoints_with_a_part_missing(model, tmp_path, checkpoint):
+    path = tmp_path / "checkpoint.pth"
+    path.write_bytes(checkpoint)
+    for part in torch.load(path, weights_only=True):
+        changed_checkpoint(path, checkpoint, without=part)
+        check(lambda: model.train(GOOD, GOOD, 2, checkpoint=path), ValueError, "checkpoint.pth")
 
 
 @pytest.mark.parametrize("options", [dict(seed=1), dict(num_epochs=3), dict(recipe=Recipe(lr=0.1))], ids=str)

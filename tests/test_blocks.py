@@ -70,9 +70,7 @@ def assert_near(ours, reference, dtype, what, scale=0.0):
         return
     error = (ours.to(torch.float64) - reference).abs().max().item()
     scale = max(reference.abs().max().item(), scale)
-    assert error <= TOLERANCE[dtype] * scale, (
-        f"{what}: error {error:.2e} at scale {scale:.2e}"
-    )  # NaN fails too
+    assert error <= TOLERANCE[dtype] * scale, f"{what}: error {error:.2e} at scale {scale:.2e}"  # NaN fails too
 
 
 def by_autograd(function, x, parameters, grad):
@@ -134,9 +132,7 @@ def conv_options(draw):
     padding = options["padding"]
     if padding == "same":
         options["stride"] = draw(st.sampled_from([1, (1, 1)]))
-    spans = [
-        d * (k - 1) + 1 for d, k in zip(pair(options["dilation"]), pair(options["kernel_size"]), strict=True)
-    ]
+    spans = [d * (k - 1) + 1 for d, k in zip(pair(options["dilation"]), pair(options["kernel_size"]), strict=True)]
     padded = [s - 1 for s in spans] if padding == "same" else [0, 0]
     if not isinstance(padding, str):
         padded = [2 * p for p in pair(padding)]
@@ -151,9 +147,7 @@ def transpose_options(draw):
     kernel, stride, padding = draw(ints_or_pairs(1, 4)), draw(ints_or_pairs(1, 5)), draw(ints_or_pairs(0, 3))
     dilation = draw(ints_or_pairs(1, 3))
     limits = [max(s, d) - 1 for s, d in zip(pair(stride), pair(dilation), strict=True)]
-    output_padding = draw(
-        st.integers(0, min(limits)) | st.tuples(st.integers(0, limits[0]), st.integers(0, limits[1]))
-    )
+    output_padding = draw(st.integers(0, min(limits)) | st.tuples(st.integers(0, limits[0]), st.integers(0, limits[1])))
     options = dict(
         in_channels=groups * draw(st.integers(1, 3)),
         out_channels=groups * draw(st.integers(1, 3)),
@@ -167,9 +161,7 @@ def transpose_options(draw):
     )
     size = []
     for k, s, p, o, d in zip(*map(pair, (kernel, stride, padding, output_padding, dilation)), strict=True):
-        smallest = max(
-            1, 1 + math.ceil((2 * p - d * (k - 1) - o) / s)
-        )  # (H - 1) s - 2 p + d (k - 1) + o + 1 >= 1
+        smallest = max(1, 1 + math.ceil((2 * p - d * (k - 1) - o) / s))  # (H - 1) s - 2 p + d (k - 1) + o + 1 >= 1
         size.append(smallest + draw(st.integers(0, 5)))
     return options, (*draw_batch(draw), options["in_channels"], *size)
 
@@ -197,9 +189,7 @@ def check_convolution(block, options, shape, dtype, seed=0, x_layout="contiguous
     """
     layer = block(**options).to(dtype)
     draws = generator(seed)
-    parameters = [
-        torch.randn(v.shape, generator=draws, dtype=torch.float64).to(dtype) for v in values_of(layer)
-    ]
+    parameters = [torch.randn(v.shape, generator=draws, dtype=torch.float64).to(dtype) for v in values_of(layer)]
     set_parameters(layer, parameters[0], parameters[1] if options.get("bias", True) else None)
     function = functional(block, options)
 
@@ -229,9 +219,7 @@ def test_convolutions_equal_autograd(block, dtype, data, seed, x_layout, grad_la
 @pytest.mark.parametrize("block", [Conv2d, TransposeConv2d])
 @DTYPES
 @settings(max_examples=100)
-@given(
-    data=st.data(), seed=SEEDS, chunk=st.sampled_from([1, 200, 2**21]), x_layout=LAYOUTS, grad_layout=LAYOUTS
-)
+@given(data=st.data(), seed=SEEDS, chunk=st.sampled_from([1, 200, 2**21]), x_layout=LAYOUTS, grad_layout=LAYOUTS)
 def test_minimal_filtering_equals_autograd(block, dtype, data, seed, chunk, x_layout, grad_layout):
     """As above, by minimal filtering wherever the options allow it, and with the batch cut into pieces."""
     options, shape = data.draw(conv_options() if block is Conv2d else transpose_options())
@@ -323,9 +311,7 @@ def test_wide_convolutions_equal_autograd(block, data, seed, x_layout, grad_layo
         (Conv2d, (64, 96, (4, 4), 2, 2), (64, 50, 45)),
         (TransposeConv2d, (96, 64, (5, 5), 2, 2), (96, 23, 25)),
     ],
-    ids=lambda v: (
-        "x".join(map(str, v)).replace(" ", "") if isinstance(v, tuple) else getattr(v, "__name__", None)
-    ),
+    ids=lambda v: "x".join(map(str, v)).replace(" ", "") if isinstance(v, tuple) else getattr(v, "__name__", None),
 )
 def test_wide_convolutions_at_chosen_shapes(block, arguments, shape, dtype):
     names = list(inspect.signature(block.__init__).parameters)[1:]
@@ -407,14 +393,10 @@ def test_fresh_layers_are_random_and_finite():
 # ----------------------------------------------------------------------------------------------------------
 # Activations and nearest upsampling
 
-FLOATS = st.floats(-50, 50) | st.sampled_from(
-    [0.0, -0.0, 1e4, -1e4, 1e-30, -1e-30, 88.8, -88.8, 745.0, -745.0]
-)
+FLOATS = st.floats(-50, 50) | st.sampled_from([0.0, -0.0, 1e4, -1e4, 1e-30, -1e-30, 88.8, -88.8, 745.0, -745.0])
 
 
-@pytest.mark.parametrize(
-    "block, function", [(ReLU, torch.relu), (Sigmoid, torch.sigmoid)], ids=["ReLU", "Sigmoid"]
-)
+@pytest.mark.parametrize("block, function", [(ReLU, torch.relu), (Sigmoid, torch.sigmoid)], ids=["ReLU", "Sigmoid"])
 @DTYPES
 @given(values=st.lists(FLOATS, max_size=12), seed=SEEDS, grad_mode=st.booleans())
 def test_activations_equal_autograd(block, function, dtype, values, seed, grad_mode):
@@ -428,12 +410,8 @@ def test_activations_equal_autograd(block, function, dtype, values, seed, grad_m
     assert_near(ours[1], grad_x, dtype, "gradient", scale=0.25 * grad.abs().sum().item())
 
 
-@pytest.mark.parametrize(
-    "block, function", [(ReLU, torch.relu), (Sigmoid, torch.sigmoid)], ids=["ReLU", "Sigmoid"]
-)
-@pytest.mark.parametrize(
-    "layout", ["contiguous", "channels_last", "sliced", "transposed", "offset", "expanded"]
-)
+@pytest.mark.parametrize("block, function", [(ReLU, torch.relu), (Sigmoid, torch.sigmoid)], ids=["ReLU", "Sigmoid"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced", "transposed", "offset", "expanded"])
 @pytest.mark.parametrize("shape", [(2, 3, 5, 4), (3, 5, 4), (0, 3, 2, 2), (5, 4)])
 def test_activations_in_any_shape_and_layout(block, function, layout, shape):
     if len(shape) < 3 and layout == "channels_last":
@@ -518,9 +496,7 @@ def test_mse_equals_torch(dtype, reduction, shape, seed, transpose, grad_mode):
         grad = loss.backward()
     assert value.shape == () and not value.requires_grad and not grad.requires_grad
     assert torch.equal(ours.detach(), before[0]) and torch.equal(t, before[1])
-    reference = by_autograd(
-        lambda y: F.mse_loss(y, t.to(torch.float64), reduction=reduction), y, [], torch.ones(())
-    )
+    reference = by_autograd(lambda y: F.mse_loss(y, t.to(torch.float64), reduction=reduction), y, [], torch.ones(()))
     for a, b, what in zip((value, grad), reference, ("loss", "gradient"), strict=True):
         assert_near(a, b, dtype, what)
 
@@ -546,9 +522,7 @@ BLOCKS = {
     "ReLU": (ReLU, (2, 2, 3, 4)),
     "Sigmoid": (Sigmoid, (2, 2, 3, 4)),
     "Sequential": (
-        lambda: Sequential(
-            Conv2d(2, 4, 3, stride=2), Sigmoid(), Upsampling(4, 2, 3, stride=2), ReLU(), Sigmoid()
-        ),
+        lambda: Sequential(Conv2d(2, 4, 3, stride=2), Sigmoid(), Upsampling(4, 2, 3, stride=2), ReLU(), Sigmoid()),
         (2, 2, 5, 7),
     ),
     "Sequential, wide": (
@@ -568,9 +542,7 @@ def test_central_differences(make, shape):
         value.copy_(normal(*value.shape, seed=seed) * value.numel() ** -0.25)
     x = normal(*shape)
     x += 0.05 * x.sign()
-    weights = normal(
-        *block(x).shape, seed=1
-    )  # of the outputs in the scalar sum(weights * y) that we differentiate
+    weights = normal(*block(x).shape, seed=1)  # of the outputs in the scalar sum(weights * y) that we differentiate
     _, grad_x, *_ = run(block, x, weights)
 
     def central_difference(t, direction, h=1e-6):
@@ -588,9 +560,7 @@ def test_central_differences(make, shape):
             direction = torch.zeros(t.numel(), dtype=t.dtype)
             direction[i] = 1
             expected = grad.reshape(-1)[i].item()
-            assert central_difference(t, direction.view(t.shape)) == pytest.approx(
-                expected, rel=1e-5, abs=1e-6
-            )
+            assert central_difference(t, direction.view(t.shape)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 @given(data=st.data(), block=st.sampled_from([Conv2d, TransposeConv2d]), seed=SEEDS)
@@ -610,9 +580,7 @@ def test_central_differences_of_random_convolutions(data, block, seed):
             f.append((layer(x) * weights).sum().item())
         t.copy_(start)
         terms = (grad * direction).abs().sum().item()
-        assert (f[0] - f[1]) / 2 == pytest.approx(
-            (grad * direction).sum().item(), rel=1e-9, abs=1e-9 * (1 + terms)
-        )
+        assert (f[0] - f[1]) / 2 == pytest.approx((grad * direction).sum().item(), rel=1e-9, abs=1e-9 * (1 + terms))
 
 
 def test_central_differences_of_mse():
@@ -825,9 +793,7 @@ def test_sequentials_nest():
         torch.nn.ConvTranspose2d(3, 2, 3, 2),
     ).to(torch.float64)
     net.load_state_dict(twin.state_dict())
-    assert (
-        list(net.state_dict()) == list(twin.state_dict()) == ["0.0.weight", "0.0.bias", "1.weight", "1.bias"]
-    )
+    assert list(net.state_dict()) == list(twin.state_dict()) == ["0.0.weight", "0.0.bias", "1.weight", "1.bias"]
     x = normal(2, 2, 5, 6)
     grad = normal(*twin(x).shape, seed=1)
     for a, b in zip(run(net, x, grad), by_autograd(lambda x: twin(x), x, [], grad), strict=False):
@@ -853,13 +819,9 @@ def test_repr_of_networks():
     net = report_network()
     again = eval(repr(net), vars(m))
     assert repr(again) == repr(net) and isinstance(again, Sequential) and len(again) == 8
-    assert {k: v.shape for k, v in again.state_dict().items()} == {
-        k: v.shape for k, v in net.state_dict().items()
-    }
+    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in net.state_dict().items()}
     text = "".join(repr(net).split()).replace(",)", ")")
-    assert text.startswith(
-        "Sequential(Conv2d(3,64,(4,4),stride=2,padding=2),ReLU(),Conv2d(64,256,(4,4),stride=2"
-    )
+    assert text.startswith("Sequential(Conv2d(3,64,(4,4),stride=2,padding=2),ReLU(),Conv2d(64,256,(4,4),stride=2")
     assert text.endswith("Upsampling(128,3,(4,4),stride=2,padding=2),Sigmoid())")
     for block in (NearestUpsampling(2), NearestUpsampling((2, 3)), MSE(), MSE("sum"), ReLU(), Sequential()):
         assert repr(eval(repr(block), vars(m))) == repr(block)
@@ -973,9 +935,7 @@ def test_state_dict_is_torchs(data, seed):
     twin = torch.nn.Sequential(
         torch.nn.Conv2d(**conv), torch.nn.ReLU(), torch.nn.ConvTranspose2d(**transpose), torch.nn.Sigmoid()
     ).to(torch.float64)
-    assert [(k, v.shape) for k, v in ours.state_dict().items()] == [
-        (k, v.shape) for k, v in twin.state_dict().items()
-    ]
+    assert [(k, v.shape) for k, v in ours.state_dict().items()] == [(k, v.shape) for k, v in twin.state_dict().items()]
 
     ours.load_state_dict(twin.state_dict())
     for a, b in zip(values_of(ours), twin.parameters(), strict=True):
@@ -1068,7 +1028,7 @@ def sgd_options(draw):
 @example(dict(), 3, 0, False)
 def test_sgd_equals_torch(dtype, options, steps, seed, grad_mode):
     net = Sequential(Conv2d(2, 3, 2), Upsampling(3, 1, (1, 2), bias=False)).to(dtype)
-    twins = [torch.nn.Parameter(v.to(torch.float64)) for v in values_of(net)]
+    twins = [torch.nn.Parameter(v.to(torch.float64).clone()) for v in values_of(net)]
     ours, reference = SGD(net.param(), **options), torch.optim.SGD(twins, **options)
     draws = generator(seed)
     for _ in range(steps):
@@ -1098,7 +1058,7 @@ def test_sgd_equals_torch(dtype, options, steps, seed, grad_mode):
 @example(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, steps=5, seed=0)
 def test_adam_equals_torchs_adamw(dtype, lr, betas, eps, weight_decay, steps, seed):
     net = Sequential(Conv2d(2, 3, 2), Upsampling(3, 1, (1, 2), bias=False)).to(dtype)
-    twins = [torch.nn.Parameter(v.to(torch.float64)) for v in values_of(net)]
+    twins = [torch.nn.Parameter(v.to(torch.float64).clone()) for v in values_of(net)]
     options = dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
     ours, reference = Adam(net.param(), **options), torch.optim.AdamW(twins, **options)
     draws = generator(seed)

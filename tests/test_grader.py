@@ -159,13 +159,8 @@ def data(tmp_path_factory):
     """A folder with the course's two files: smooth images, 103 of them for the last batch to be short."""
     folder = tmp_path_factory.mktemp("data")
     generator = torch.Generator().manual_seed(0)
-    clean = (
-        torch.rand(103, 3, 4, 4, generator=generator).repeat_interleave(8, 2).repeat_interleave(8, 3) * 155
-        + 50
-    )
-    noisy = [
-        (clean + 15 * torch.randn(clean.shape, generator=generator)).clamp(0, 255).byte() for _ in range(2)
-    ]
+    clean = torch.rand(103, 3, 4, 4, generator=generator).repeat_interleave(8, 2).repeat_interleave(8, 3) * 155 + 50
+    noisy = [(clean + 15 * torch.randn(clean.shape, generator=generator)).clamp(0, 255).byte() for _ in range(2)]
     torch.save(tuple(noisy), folder / "train_data.pkl")
     torch.save((noisy[0], clean.byte()), folder / "val_data.pkl")
     return folder
@@ -296,9 +291,7 @@ VARIANTS = {
         "        function, self.bias = self.function, self.bias.view(-1, 1, 1)\n"
         "        self.function = lambda x, w, b: function(x, w, b.flatten())\n"
     },
-    "Upsampling by a factor": {
-        "Upsampling": "lambda factor: Block(lambda x: F.interpolate(x, scale_factor=factor))"
-    },
+    "Upsampling by a factor": {"Upsampling": "lambda factor: Block(lambda x: F.interpolate(x, scale_factor=factor))"},
     "Upsampling, then convolution": {
         "Upsampling": "lambda i, o, k, scale_factor, padding: Block(\n"
         "    lambda x, w, b: F.conv2d(F.interpolate(x, scale_factor=scale_factor), w, b, padding=padding),\n"

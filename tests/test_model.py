@@ -215,6 +215,28 @@ def test_training_lowers_the_error(recipe):
     assert error(model, noisy, target) < once < 0.9 * before
 
 
+def test_training_heads_for_the_target():
+    model, (noisy, _) = Model(), pairs(64)
+    target = torch.full_like(noisy, 40)
+    model.train(noisy, target, num_epochs=3, recipe=replace(REPORT, batch_size=8))
+    assert (model.predict(noisy) - 40).abs().mean() < 0.3 * (noisy.float() - 40).abs().mean()
+
+
+def test_augmentation_treats_both_images_alike():
+    """All 8 symmetries of the square come, and each with the two images of a pair exchanged or not."""
+    images, rng, seen = torch.rand(2, 3, 4, 4), random.Random(0), set()
+    for _ in range(300):
+        inputs, targets = module.augment(images, images + 1, rng)
+        assert ((targets - inputs).abs() - 1).abs().max() < 1e-6
+        swapped = bool((inputs > targets).all())
+        plain = targets if swapped else inputs
+        symmetries = [s for k in range(4) for r in [images.rot90(k, (2, 3))] for s in (r, r.flip(3))]
+        seen.add((swapped, *(torch.equal(plain, s) for s in symmetries)))
+    assert len(seen) == 16 and all(sum(matches[1:]) == 1 for matches in seen)
+    inputs, targets = module.augment(images[..., :3, :], images[..., :3, :], rng)
+    assert inputs.shape == targets.shape == (2, 3, 3, 4)
+
+
 def test_training_repeats_by_its_seed():
     """Same start, pairs and seed: the very same weights. Another seed: others. Floats count as uint8 does."""
     noisy, target = pairs(24)
@@ -276,6 +298,18 @@ def test_any_number_of_pairs_trains(n):
     after = values(model)
     assert all(v.isfinite().all() for v in after.values())
     assert (after["0.weight"] - before["0.weight"]).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (3, 30), (33, 18)])
+def test_images_of_any_size_train(height, width):
+    model, (noisy, target) = Model(), pairs(64)
+    noisy, target = (
+        noisy.repeat(1, 1, 2, 1)[..., :height, :width],
+        target.repeat(1, 1, 2, 1)[..., :height, :width],
+    )
+    before = error(model, noisy, target)
+    model.train(noisy, target, num_epochs=2, recipe=replace(DEFAULT, batch_size=8))
+    assert error(model, noisy, target) < before
 
 
 def test_one_line_of_progress_per_epoch(capfd):

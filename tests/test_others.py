@@ -393,9 +393,7 @@ def test_psnr_in_closed_form():
     )
     assert psnr(black, white) == psnr(white, black) == 0
     assert psnr(black + 51, black) == pytest.approx(-20 * math.log10(0.2))
-    assert psnr(torch.cat([black + 51, white]), torch.cat([black, black])) == pytest.approx(
-        -10 * math.log10(0.2)
-    )
+    assert psnr(torch.cat([black + 51, white]), torch.cat([black, black])) == pytest.approx(-10 * math.log10(0.2))
     assert psnr(black, black.float()) == math.inf
 
 

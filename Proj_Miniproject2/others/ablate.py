@@ -1,12 +1,13 @@
-"""What each part of the recipe is worth: small trainings that differ in one thing, measured on photos set aside.
+"""What each part of the recipe is worth: short trainings that differ in one thing, measured on photos set aside.
 
-    python -m Proj_Miniproject2.others.ablate PHOTOS [STUDY ...]
+    python -m Proj_Miniproject2.others.ablate PHOTOS RESULTS [STUDY ...]
 
-All train on as many pairs, drawn anew, with every seed; results go to one JSON file a study.
+All see as many pairs. Every study writes RESULTS/STUDY.json, anew after each training; one that is there already goes
+on from where it stopped. Without names, all studies are run.
 """
 
 import argparse
-import sys
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,31 +17,105 @@ from ..model import DEFAULT, REPORT, Convolution, Model, initialize
 from .photos import PairStream, load_photos
 from .train import split, train_and_score, write_json
 
-SGD = dict(optimizer="sgd", lr=1.0, momentum=0.9)
-# name: (options of train_and_score that differ, with "recipe" for fields of the recipe)
+PAIRS = 20_000
+SEEDS = (0, 1)
+SGD = replace(DEFAULT, optimizer="sgd", lr=1.0, momentum=0.9)
+
+# study: variant: what differs from the default recipe, as options of `train_and_score` (epochs: with as many pairs in
+# all, so that each comes as often)
 STUDIES = {
-    "initialisation": {init: dict(init=init) for init in ("torch", "xavier", "kaiming")},
-    "initialisation-sgd": {init: dict(init=init, recipe=SGD) for init in ("torch", "xavier", "kaiming")},
-    "optimiser": {
-        "SGD as the report": dict(recipe=dict(optimizer="sgd", lr=0.5, momentum=0, schedule="steps", warmup=0, average=0)),
-        "SGD": dict(recipe=SGD | dict(momentum=0, lr=5.0)),
-        "SGD with momentum": dict(recipe=SGD),
-        "Adam": {},
+    "initialisation": {
+        f"{name}, {init}": dict(init=init, recipe=recipe)
+        for name, recipe in (("Adam", DEFAULT), ("SGD", SGD))
+        for init in ("torch", "xavier", "kaiming")
     },
-    "learning-rate": {f"Adam {lr:g}": dict(recipe=dict(lr=lr)) for lr in (5e-4, 1e-3, 2e-3, 4e-3)},
-    "learning-rate-sgd": {f"SGD {lr:g}": dict(recipe=SGD | dict(lr=lr)) for lr in (0.1, 0.3, 1.0, 3.0)},
-    "momentum": {f"{m:g}": dict(recipe=SGD | dict(momentum=m, lr=10 * (1 - m))) for m in (0, 0.5, 0.9, 0.97)},
-    "batch-size": {f"{n}": dict(recipe=dict(batch_size=n)) for n in (8, 16, 32, 64, 128)},
-    "schedule": {name: dict(recipe=dict(schedule=name)) for name in ("constant", "steps", "cosine")},
-    "average": {f"{keep:g}": dict(recipe=dict(average=keep)) for keep in (0, 0.99, 0.999)},
-    "average-constant-rate": {
-        f"{keep:g}": dict(recipe=dict(average=keep, schedule="constant")) for keep in (0, 0.99, 0.999)
+    "optimiser": {
+        "SGD as in the report": dict(recipe=REPORT),
+        "SGD with cosine and average": dict(recipe=replace(SGD, momentum=0, lr=5.0)),
+        "SGD with cosine, average and momentum": dict(recipe=SGD),
+        "Adam": dict(recipe=DEFAULT),
+    },
+    "learning-rate": {
+        f"{recipe.optimizer} {lr:g}": dict(recipe=replace(recipe, lr=lr))
+        for recipe, rates in ((DEFAULT, (1e-3, 2e-3, 4e-3, 8e-3)), (SGD, (0.3, 1.0, 3.0)))
+        for lr in rates
+    },
+    "momentum": {f"{m:g}": dict(recipe=replace(SGD, momentum=m, lr=10 * (1 - m))) for m in (0, 0.5, 0.9, 0.97)},
+    "batch-size": {f"{n}": dict(recipe=replace(DEFAULT, batch_size=n)) for n in (16, 32, 64, 128)},
+    "schedule and average": {
+        f"{schedule}, average {keep:g}": dict(recipe=replace(DEFAULT, schedule=schedule, average=keep))
+        for schedule in ("constant", "cosine")
+        for keep in (0, 0.999)
     },
     "augmentation": {
-        "without, fixed pairs": dict(data="fixed", pairs_and_epochs=4, recipe=dict(augment=False)),
-        "with, fixed pairs": dict(data="fixed", pairs_and_epochs=4, recipe=dict(augment=True)),
-        "with, fresh pairs": dict(recipe=dict(augment=True)),
+        f"{data} pairs, {'with' if augment else 'without'}": dict(
+            data=data, epochs=10, recipe=replace(DEFAULT, augment=augment)
+        )
+        for data in ("fixed", "fresh")
+        for augment in (False, True)
     },
-    "target": {"noisy (Noise2Noise)": {}, "clean": dict(data="clean")},
-    "precision": {name: dict(recipe=dict(precision=name)) for name in ("float32", "bfloat16")},
+    "target": {"noisy": dict(data="fresh"), "clean": dict(data="clean")},
+    "precision": {name: dict(recipe=replace(DEFAULT, precision=name)) for name in ("float32", "bfloat16")},
 }
+
+
+def gradient_sizes(photos, seed):
+    """Root mean square of every convolution's weight gradient, and of its input's, at the start of training.
+
+    A dict init -> list of (layer, weight gradient, gradient of the layer's output), for one batch of pairs.
+    """
+    noisy1, noisy2 = PairStream(split(photos)[0]).draw(64, seed)
+    sizes = {}
+    for init in ("torch", "xavier", "kaiming"):
+        torch.manual_seed(seed)
+        model = Model()
+        initialize(model.network, init)
+        model.loss(model.network(noisy1.to(model.device) / 255), noisy2.to(model.device) / 255)
+        grad, sizes[init] = model.loss.backward(), []
+        for layer in reversed(model.network):
+            output_grad, grad = grad, layer.backward(grad)
+            if isinstance(layer, Convolution):
+                rms = [float(t.square().mean().sqrt()) for t in (layer.param()[0].grad, output_grad)]
+                sizes[init].insert(0, [repr(layer), *rms])
+    return sizes
+
+
+def run_study(photos, name, folder, pairs):
+    """Run what of the study is not yet in its file, and print its means over the seeds."""
+    path = folder / f"{name.replace(' ', '-')}.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for variant, options in STUDIES[name].items():
+        runs = results.setdefault(variant, [])
+        options = {"recipe": DEFAULT, "epochs": 1} | options
+        epochs = options.pop("epochs")
+        options["recipe"] = replace(options["recipe"], num_epochs=epochs)
+        for seed in SEEDS[len(runs) :]:
+            _, result = train_and_score(photos, pairs=pairs // epochs, seed=seed, **options)
+            runs.append(result)
+            write_json(results, path)
+        print(f"{name}: {variant}: {sum(run['psnr'] for run in runs) / len(runs):.2f} dB", flush=True)
+
+
+def main(args=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path, help="folder of photos, searched with its subfolders")
+    parser.add_argument("results", type=Path, help="folder for the results, made if absent")
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(STUDIES))
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="that a training sees (%(default)s)")
+    args = parser.parse_args(args)
+    unknown = set(args.studies) - set(STUDIES)
+    if unknown:
+        parser.error(f"unknown studies {', '.join(unknown)}: known are {', '.join(STUDIES)}")
+    try:
+        photos = load_photos(args.photos)
+        args.results.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    if not args.studies or "initialisation" in args.studies:
+        write_json(gradient_sizes(photos, SEEDS[0]), args.results / "gradients.json")
+    for name in args.studies or STUDIES:
+        run_study(photos, name, args.results, args.pairs)
+
+
+if __name__ == "__main__":
+    main()

@@ -52,7 +52,11 @@ def from_photos(photos):
     crops = centre_crops(photos, 256)
     for block in (16, 8, 4, 2):
         side = 256 // block
-        yield f"{block} x {block} blocks, {side} x {side} images", pixel_noise(crops, block, generator), block_mean(crops, block)
+        yield (
+            f"{block} x {block} blocks, {side} x {side} images",
+            pixel_noise(crops, block, generator),
+            block_mean(crops, block),
+        )
 
 
 def evaluate(model, rows):

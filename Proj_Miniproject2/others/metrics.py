@@ -9,9 +9,7 @@ def psnr(denoised, clean):
     ValueError on other or unequal shapes.
     """
     if denoised.shape != clean.shape:
-        raise ValueError(
-            f"expected images of equal shape, got {tuple(denoised.shape)} and {tuple(clean.shape)}"
-        )
+        raise ValueError(f"expected images of equal shape, got {tuple(denoised.shape)} and {tuple(clean.shape)}")
     if denoised.dim() != 4 or not denoised.numel():
         raise ValueError(f"expected at least one image, (N, C, H, W), got {tuple(denoised.shape)}")
     mse = ((denoised.double() - clean.double()) / 255).square().mean((1, 2, 3))

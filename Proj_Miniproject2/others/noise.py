@@ -18,9 +18,7 @@ def draw_offsets(shape, block, generator):
 def _blocks(crops, block):
     """(N, C, H, W) to (N, C, H / block, W / block, block, block)."""
     if crops.dim() != 4 or block < 1 or crops.shape[-2] % block or crops.shape[-1] % block:
-        raise ValueError(
-            f"expected crops (N, C, H, W) of whole blocks of {block} pixels, got {tuple(crops.shape)}"
-        )
+        raise ValueError(f"expected crops (N, C, H, W) of whole blocks of {block} pixels, got {tuple(crops.shape)}")
     return crops.unflatten(-1, (-1, block)).unflatten(-3, (-1, block)).transpose(-3, -2)
 
 

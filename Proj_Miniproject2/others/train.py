@@ -45,7 +45,9 @@ def train_and_score(photos, recipe, pairs=50_000, seed=0, init="kaiming", data="
     def draw(epoch):
         if data == "fixed":
             return fixed
-        stream_seed = 1_000_000 * (seed + 1) + epoch  # other pairs than those of the photos set aside, and of other seeds
+        stream_seed = (
+            1_000_000 * (seed + 1) + epoch
+        )  # other pairs than those of the photos set aside, and of other seeds
         return stream.draw_with_clean(pairs, stream_seed)[::2] if data == "clean" else stream.draw(pairs, stream_seed)
 
     start = time.perf_counter()
