@@ -88,7 +88,10 @@ class Module:
         return list(self.named_param().values())
 
     def to(self, *target):
-        """Move the parameters to a device or a floating dtype; returns the module."""
+        """Move the parameters to a device or a floating dtype (TypeError for another); returns the module."""
+        for dtype in target:
+            if isinstance(dtype, torch.dtype) and not dtype.is_floating_point:
+                raise TypeError(f"a module can be of a floating dtype only, got {dtype}")
         for parameter in self.param():
             parameter.to(*target)
         self.saved = None
@@ -99,14 +102,16 @@ class Module:
         return {name: value.clone().contiguous() for name, (value, _) in self.named_param().items()}
 
     def load_state_dict(self, state_dict):
-        """Take all values from `state_dict`; on a ValueError (keys or shapes differ) nothing is changed."""
+        """Take all values from `state_dict`. Where keys or shapes differ, a ValueError, and nothing is changed."""
+        if not isinstance(state_dict, dict):
+            raise TypeError(f"expected a dict of tensors, got {type(state_dict).__name__}")
         parameters = self.named_param()
         expected = {name: tuple(value.shape) for name, (value, _) in parameters.items()}
-        found = {name: tuple(getattr(value, "shape", ())) for name, value in dict(state_dict).items()}
+        found = {name: tuple(getattr(value, "shape", [type(value)])) for name, value in state_dict.items()}
         if found != expected:
-            wrong = {n: s for n, s in found.items() if expected.get(n) != s}
-            missing = {n: s for n, s in expected.items() if found.get(n) != s}
-            raise ValueError(f"the state does not fit: expected {missing}, got {wrong}")
+            missing = {name: shape for name, shape in expected.items() if found.get(name) != shape}
+            wrong = {name: shape for name, shape in found.items() if expected.get(name) != shape}
+            raise ValueError(f"expected a state with {missing}, got {wrong}")
         for name, parameter in parameters.items():
             parameter.copy_(state_dict[name])
 
@@ -239,7 +244,7 @@ def toom_cook(outputs, taps):
     is the transposed problem. Lists of rows of exact fractions. Source: Winograd, "Arithmetic Complexity of
     Computations", 1980; Lavin's wincnn for this normalisation.
     """
-    points = [Fraction(p) for p in (0, 1, -1, 2)][: outputs + taps - 2]
+    points = [Fraction(p) for p in (0, 1, -1, -2)][: outputs + taps - 2]  # with 2 for -2 three times the rounding
     others = [[q for q in points if q != p] for p in points]
 
     def powers(n):
@@ -606,17 +611,19 @@ class NearestUpsampling(Module):
         self.scale_factor = pair(scale_factor, "scale_factor", 1)
 
     def forward(self, input):
-        check_float(self, input)
+        check_like(self, input)
         if input.dim() not in (3, 4):
             raise ValueError(f"{self!r} expected shape ([N, ]C, H, W), got {tuple(input.shape)}")
-        self.saved = input.shape
         rows, columns = self.scale_factor
-        return input.detach().repeat_interleave(rows, -2).repeat_interleave(columns, -1)
+        self.saved = output = input.detach().repeat_interleave(rows, -2).repeat_interleave(columns, -1)
+        return output
 
     def backward(self, gradwrtoutput):
-        shape, (rows, columns) = self.recall(), self.scale_factor
-        check_grad(self, gradwrtoutput, (*shape[:-2], shape[-2] * rows, shape[-1] * columns))
-        return gradwrtoutput.detach().unflatten(-1, (shape[-1], columns)).unflatten(-3, (shape[-2], rows)).sum((-3, -1))
+        output, (rows, columns) = self.recall(), self.scale_factor
+        check_like(self, gradwrtoutput, output)
+        *_, height, width = output.shape
+        grad = gradwrtoutput.detach().unflatten(-1, (width // columns, columns))
+        return grad.unflatten(-3, (height // rows, rows)).sum((-3, -1))
 
     def __repr__(self):
         return f"NearestUpsampling({self.scale_factor})"
@@ -626,13 +633,13 @@ class ReLU(Module):
     """max(0, x), for floating-point tensors of any shape; the derivative at 0 is 0."""
 
     def forward(self, input):
-        check_float(self, input)
+        check_like(self, input)
         self.saved = output = input.detach().clamp(min=0)
         return output
 
     def backward(self, gradwrtoutput):
         output = self.recall()
-        check_grad(self, gradwrtoutput, output.shape)
+        check_like(self, gradwrtoutput, output)
         return gradwrtoutput.detach() * output.sign()  # 1 or 0
 
 
@@ -640,14 +647,14 @@ class Sigmoid(Module):
     """1 / (1 + exp(-x)), for floating-point tensors of any shape; the derivative is s (1 - s)."""
 
     def forward(self, input):
-        check_float(self, input)
+        check_like(self, input)
         # Where exp overflows to infinity its reciprocal is 0, as it should be.
         self.saved = output = input.detach().neg().exp_().add_(1).reciprocal_()
         return output
 
     def backward(self, gradwrtoutput):
         output = self.recall()
-        check_grad(self, gradwrtoutput, output.shape)
+        check_like(self, gradwrtoutput, output)
         return gradwrtoutput.detach() * output * (1 - output)
 
 
@@ -691,17 +698,18 @@ class Sequential(Module):
         return "Sequential(\n" + "".join(f"  {module!r},\n" for module in self.modules) + ")"
 
 
-def check_float(module, tensor):
+def check_like(module, tensor, like=None):
+    """Raise unless `tensor` is floating-point and, with `like`, has the shape, dtype and device of that."""
     if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
         raise TypeError(f"{module!r} expected a floating-point tensor, got {getattr(tensor, 'dtype', type(tensor))}")
-
-
-def check_grad(module, grad, shape):
-    check_float(module, grad)
-    if grad.shape != shape:
-        raise ValueError(
-            f"{module!r} expected a gradient of its output's shape {tuple(shape)}, got {tuple(grad.shape)}"
-        )
+    if like is None:
+        return
+    if tensor.dtype != like.dtype:
+        raise TypeError(f"{module!r} expected {like.dtype}, got {tensor.dtype}")
+    if tensor.device != like.device:
+        raise ValueError(f"{module!r} expected a tensor on {like.device}, got one on {tensor.device}")
+    if tensor.shape != like.shape:
+        raise ValueError(f"{module!r} expected shape {tuple(like.shape)}, got {tuple(tensor.shape)}")
 
 
 class MSE(Module):
@@ -718,10 +726,8 @@ class MSE(Module):
         self.reduction = reduction
 
     def forward(self, prediction, target):
-        check_float(self, prediction)
-        check_float(self, target)
-        if prediction.shape != target.shape:
-            raise ValueError(f"MSE expected two equal shapes, got {tuple(prediction.shape)} and {tuple(target.shape)}")
+        check_like(self, prediction)
+        check_like(self, target, prediction)
         self.saved = error = prediction.detach() - target.detach()
         return (error * error).mean() if self.reduction == "mean" else (error * error).sum()
 
@@ -741,9 +747,14 @@ class Optimizer:
     """The parameters to train, and their gradients' reset. Making an optimiser starts its `state` in them afresh."""
 
     def __init__(self, params):
-        self.params = [p if isinstance(p, Parameter) else Parameter(*p) for p in params]
+        self.params = list(params)
         if not self.params:
-            raise ValueError("an optimiser needs at least one parameter")
+            raise ValueError("an optimiser needs at least one parameter, got none")
+        for i, pair in enumerate(self.params):
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise TypeError(f"an optimiser takes pairs (tensor, gradient), got {type(pair).__name__}")
+            if not isinstance(pair, Parameter):
+                self.params[i] = Parameter(*pair)
         for parameter in self.params:
             parameter.state.clear()
 
@@ -954,6 +965,17 @@ def save(content, path):
         partial.unlink(missing_ok=True)
 
 
+def load(path, device):
+    """torch.load for dicts from outside: no code in the file is run. A ValueError for any other file."""
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds, with advice that is no good here
+        raise ValueError(f"{path} can't be read, is damaged, or was not written by torch.save") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} should hold a dict, got {type(content).__name__}")
+    return content
+
+
 @contextlib.contextmanager
 def fast_products(device):
     """On the CPU, lets torch take its faster float32 matrix product, if it is exact, and puts the setting back.
@@ -1013,10 +1035,9 @@ class Model:
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no file of weights {path}")
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except Exception as error:  # torch raises many kinds for files that it can't read
-            raise ValueError(f"{path} is not a file of weights, or damaged: {error}") from error
-        self.network.load_state_dict(state)
+            self.network.load_state_dict(load(path, self.device))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} does not hold the weights of this network: {error}") from error
         self.pretrained = True
 
     def train(self, train_input, train_target, num_epochs=None, *, recipe=None, seed=0, checkpoint=None):
@@ -1041,6 +1062,10 @@ class Model:
     def fit(self, pairs, num_epochs=None, *, recipe=None, seed=0, checkpoint=None):
         """As `train`, for pairs that come fresh with every epoch: `pairs(epoch)` gives its (inputs, targets)."""
         recipe = recipe or (FINETUNE if self.pretrained else DEFAULT)
+        if not isinstance(recipe, Recipe):
+            raise TypeError(f"recipe must be a Recipe, got {recipe!r}")
+        if checkpoint and not Path(checkpoint).parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {Path(checkpoint).parent} for the checkpoint")
         if num_epochs is not None:
             recipe = replace(recipe, num_epochs=num_epochs)
         parameters = self.network.param()
@@ -1089,20 +1114,19 @@ class Model:
         n, height, width = len(inputs), *inputs.shape[2:]
         rows, columns = (arange(-(-size // 4) * 4).clamp(max=size - 1).to(inputs.device) for size in (height, width))
         order = arange(n).new_tensor(rng.sample(range(n), n)).to(inputs.device)
-        total = 0
-        for step, index in enumerate(order.split(recipe.batch_size)):
+        batches, total = order.split(recipe.batch_size), 0
+        for step, index in enumerate(batches):
             batch = [
                 t.detach()[index][:, :, rows][..., columns].to(self.device).float() / 255 for t in (inputs, targets)
             ]
             if recipe.augment:
                 batch = augment(*batch, rng)
-            done = epoch + (step + 0.5) * recipe.batch_size / n
-            self.optimizer.lr = recipe.lr_at(min(done / recipe.num_epochs, 1))
+            self.optimizer.lr = recipe.lr_at((epoch + (step + 0.5) / len(batches)) / recipe.num_epochs)
             self.optimizer.zero_grad()
             total += self.loss(self.network(batch[0]), batch[1]) * len(index)
             self.network.backward(self.loss.backward())
             self.optimizer.step()
-            steps = epoch * -(-n // recipe.batch_size) + step + 1
+            steps = epoch * len(batches) + step + 1
             keep = min(recipe.average, steps / (steps + 10))  # a short memory while the weights still move far
             for parameter in self.optimizer.params:
                 parameter.state["average"].lerp_(parameter.value, 1 - keep)
@@ -1119,15 +1143,15 @@ class Model:
     def resume(self, path, recipe, seed):
         """Take all state from a checkpoint of the same recipe and seed; returns how many epochs it has seen."""
         try:
-            content = torch.load(path, map_location=self.device, weights_only=True)
+            content = load(path, self.device)
             made_by = content["recipe"], content["seed"]
             if made_by == (asdict(recipe), seed):
                 self.network.load_state_dict(content["network"])
                 for parameter, state in zip(self.network.param(), content["state"], strict=True):
                     parameter.state.update(state)
                 return content["epochs"]
-        except Exception as error:  # torch raises many kinds for files that it can't read
-            raise ValueError(f"{path} is not a checkpoint, or damaged: {error}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a checkpoint: {error!r}") from error
         raise ValueError(f"{path} comes from another recipe or seed: {made_by}")
 
     def predict(self, test_input):

@@ -1,0 +1,93 @@
+"""Write the README's tables anew from the files in benchmarks/results.
+
+python -m benchmarks.tables [--check]
+"""
+
+import argparse
+import json
+import re
+import statistics
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+
+
+def read(name):
+    return json.loads((RESULTS / name).read_text())
+
+
+def table(head, rows):
+    """A Markdown table; the first column to the left, the others to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def psnr():
+    rows = []
+    for path, what in (
+        ("best", "`bestmodel.pth`"),
+        ("default", "`Model().train(noisy1, noisy2)` on 50,000 fixed pairs"),
+        ("one-epoch", "the same with `num_epochs=1`"),
+        ("sgd", "SGD with momentum, the same number of fixed pairs"),
+        ("report", "the report's recipe"),
+    ):
+        if (RESULTS / f"{path}.json").exists():
+            training, score = read(f"{path}.json"), read(f"evaluate-{path}.json")["the file's own noise"]
+            images = f"{training['num_epochs']} x {training['pairs']:,}"
+            time = f"{training['seconds'] / 60:.0f} min on {training['threads']} core"
+            rows.append([what, images, training["precision"], time, f"{score['denoised']:.2f}"])
+    noisy = read("evaluate-best.json")["the file's own noise"]["noisy"]
+    return table(
+        ["", "epochs x pairs", "products", "time", "PSNR"], [["noisy input", "", "", "", f"{noisy:.2f}"], *rows]
+    )
+
+
+def robustness():
+    rows = [
+        [name, *(f"{score[k]:.2f}" for k in ("noisy", "denoised"))]
+        for name, score in read("evaluate-best.json").items()
+    ]
+    return table(["", "noisy", "denoised"], rows)
+
+
+def ablations():
+    rows = []
+    for path in sorted((RESULTS / "ablations").glob("*.json")):
+        if path.stem == "gradients":
+            continue
+        for variant, runs in json.loads(path.read_text()).items():
+            scores = [run["psnr"] for run in runs]
+            spread = f"{max(scores) - min(scores):.2f}"
+            rows.append([path.stem.replace("-", " "), variant, f"{statistics.mean(scores):.2f}", spread])
+    return table(["study", "variant", "PSNR", "between seeds"], rows)
+
+
+def speed():
+    results = read("speed.json")
+    rows = []
+    for what, value, sense, goal in results["goals"]:
+        met = value >= goal if sense == "at least" else value <= goal
+        rows.append([what, f"{value:.2f}", f"{sense} {goal:g}", "yes" if met else "no"])
+    machine = results["machine"]
+    return f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}:\n\n" + table(
+        ["", "measured", "goal", "met"], rows
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="only say whether the README is up to date")
+    args = parser.parse_args()
+    before = text = README.read_text()
+    for make in (psnr, robustness, ablations, speed):
+        pattern = rf"(<!-- table: {make.__name__} -->\n).*?(<!-- end -->)"
+        text = re.sub(pattern, lambda match, make=make: f"{match[1]}\n{make()}\n\n{match[2]}", text, flags=re.S)
+    if args.check and text != before:
+        parser.exit(1, "the README's tables differ from benchmarks/results: run python -m benchmarks.tables\n")
+    README.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
