@@ -462,8 +462,8 @@ class Convolution(Module):
         matrices, _ = self.x_and_y(weight, weight.mT)
         for part in maps.parts(n):
             output[part] = target.lower(source.lift(images[part]) @ matrices, self.out_channels)
-        if self._bias:
-            output += self.bias
+            if self._bias:
+                output[part] += self.bias
         self.saved = images, weight, output.shape
         output = output.permute(0, 3, 1, 2)
         return output if input.dim() == 4 else output[0]

@@ -59,8 +59,11 @@ def ablations():
             continue
         for variant, runs in json.loads(path.read_text()).items():
             scores = [run["psnr"] for run in runs]
-            spread = f"{max(scores) - min(scores):.2f}"
-            rows.append([path.stem.replace("-", " "), variant, f"{statistics.mean(scores):.2f}", spread])
+            if None in scores:
+                rows.append([path.stem.replace("-", " "), variant, "diverges", ""])
+            else:
+                spread = f"{max(scores) - min(scores):.2f}"
+                rows.append([path.stem.replace("-", " "), variant, f"{statistics.mean(scores):.2f}", spread])
     return table(["study", "variant", "PSNR", "between seeds"], rows)
 
 

@@ -16,11 +16,13 @@ import torch
 
 from ..model import DEFAULT, PRETRAINED, REPORT, Model, Recipe, initialize, save
 from .metrics import psnr
+from .noise import gaussian_noise
 from .photos import PairStream, load_photos, pairs_of
 
 RECIPES = {"default": DEFAULT, "report": REPORT}
 HELD_OUT = 14  # one photo in so many is set aside
 VALIDATION_PAIRS, VALIDATION_SEED = 1000, 123
+SIGMAS = (3, 6, 12, 25)  # of Gaussian noise to train with
 
 
 def split(photos):
@@ -28,11 +30,20 @@ def split(photos):
     return [photo for i, photo in enumerate(photos) if i % HELD_OUT], photos[::HELD_OUT]
 
 
-def train_and_score(photos, recipe, pairs=50_000, seed=0, init="kaiming", data="fresh", checkpoint=None):
+def gaussian_pairs(stream, n, seed):
+    """n pairs with Gaussian instead of the course's noise, equally many of each of SIGMAS."""
+    *_, clean = stream.draw_with_clean(n, seed)
+    generator = torch.Generator().manual_seed(seed)
+    parts = list(zip(SIGMAS, clean.chunk(len(SIGMAS)), strict=False))  # fewer chunks, if n is smaller
+    return [torch.cat([gaussian_noise(part, sigma, generator) for sigma, part in parts]) for _ in range(2)]
+
+
+def train_and_score(photos, recipe, pairs=50_000, seed=0, init="kaiming", data="fresh", gaussian=0, checkpoint=None):
     """Train a new model, and measure it on the photos set aside.
 
     pairs: in an epoch. init: "kaiming", "xavier" or "torch". data: "fresh" pairs in every epoch, "fixed" ones, as from
-    the course's file, or "clean" for fresh ones whose targets are the clean images. checkpoint: see `Model.train`.
+    the course's file, or "clean" for fresh ones whose targets are the clean images. gaussian: the share of the pairs
+    that have Gaussian noise in the last quarter of the epochs. checkpoint: see `Model.train`.
     Returns (model, results), the results a dict for JSON.
     """
     training, held_out = split(photos)
@@ -45,10 +56,16 @@ def train_and_score(photos, recipe, pairs=50_000, seed=0, init="kaiming", data="
     def draw(epoch):
         if data == "fixed":
             return fixed
-        stream_seed = (
-            1_000_000 * (seed + 1) + epoch
-        )  # other pairs than those of the photos set aside, and of other seeds
-        return stream.draw_with_clean(pairs, stream_seed)[::2] if data == "clean" else stream.draw(pairs, stream_seed)
+        stream_seed = 1_000_000 * (seed + 1) + epoch  # other crops with every seed and epoch
+        others = round(gaussian * pairs) if 4 * epoch >= 3 * recipe.num_epochs else 0
+        if data == "clean":
+            pair = stream.draw_with_clean(pairs - others, stream_seed)[::2]
+        else:
+            pair = stream.draw(pairs - others, stream_seed)
+        if others:
+            other_pair = gaussian_pairs(stream, others, stream_seed + 500_000)
+            pair = [torch.cat(both) for both in zip(pair, other_pair, strict=True)]
+        return pair
 
     start = time.perf_counter()
     model.fit(draw, recipe=recipe, seed=seed, checkpoint=checkpoint)
@@ -61,6 +78,7 @@ def train_and_score(photos, recipe, pairs=50_000, seed=0, init="kaiming", data="
         "threads": torch.get_num_threads(),
         "init": init,
         "data": data,
+        "gaussian": gaussian,
         "pairs": pairs,
         "seed": seed,
         **asdict(recipe),
@@ -93,6 +111,7 @@ def main(args=None):
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--init", choices=("kaiming", "xavier", "torch"), default="kaiming", help="(%(default)s)")
     parser.add_argument("--data", choices=("fresh", "fixed", "clean"), default="fresh", help="(%(default)s)")
+    parser.add_argument("--gaussian", type=float, default=0, help="share of pairs with Gaussian noise at the end (0)")
     parser.add_argument("--recipe", choices=RECIPES, default="default", help="whose fields the next options change")
     add_recipe_arguments(parser)
     args = parser.parse_args(args)
@@ -103,7 +122,9 @@ def main(args=None):
     try:
         recipe = replace(RECIPES[args.recipe], **changed)
         photos = load_photos(args.photos)
-        model, results = train_and_score(photos, recipe, args.pairs, args.seed, args.init, args.data, args.checkpoint)
+        model, results = train_and_score(
+            photos, recipe, args.pairs, args.seed, args.init, args.data, args.gaussian, args.checkpoint
+        )
     except (ValueError, OSError) as error:
         parser.error(str(error))
     save(model.network.to("cpu").state_dict(), args.out)
