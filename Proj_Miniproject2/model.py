@@ -143,7 +143,7 @@ class Module:
 # In this section images are (N, H, W, C), so that the channels of a pixel lie side by side in memory, and
 # everything that is said of height and width is a pair.
 
-CHUNK = 2**23  # bytes of a lifted piece of a batch: it should stay in the processor's cache
+CHUNK = 2**24  # bytes of a lifted piece of a batch: it should stay in the processor's cache
 TILE = 3  # outputs of one tile of minimal filtering, a side
 FAST_CHANNELS = 32  # from so many channels on both sides, and
 FAST_PIXELS = 500  # so many pixels of a batch, minimal filtering is the faster
@@ -263,6 +263,11 @@ def toom_cook(outputs, taps):
     return A, B, G
 
 
+def multiply(a, b):
+    """Products of two stacks of matrices; one pair as such, which spares torch a copy of a transposed matrix."""
+    return (a[0] @ b[0])[None] if len(a) == 1 else a @ b
+
+
 @lru_cache(maxsize=64)
 class Correlation:
     """The maps X, Y and W of a convolution of images x (N, *x_size, x_channels) to y (N, *y_size, y_channels)."""
@@ -283,7 +288,7 @@ class Correlation:
         weight_dtype,
         device,
     ):
-        self.kernel, self.groups, self.x_channels, self.y_channels = kernel, groups, x_channels, y_channels
+        self.groups, self.x_channels, self.y_channels = groups, x_channels, y_channels
         if not fast:
             self.x = Tiles(x_size, y_size, dtype, padding, stride, kernel, dilation, groups=groups)
             self.y = Tiles(y_size, y_size, dtype, groups=groups)  # every pixel a window
@@ -318,23 +323,24 @@ class Correlation:
 
     def lift_weight(self, weight):
         """W: (K0, K1, x_channels / groups, y_channels) -> (P, x's C', y's C')"""
-        (k0, k1), (c, o) = self.kernel, weight.shape[2:]
+        *kernel, c, o = weight.shape
         if self.matrix is None:
-            return weight.reshape(k0 * k1 * c, self.groups, o // self.groups).permute(1, 0, 2)
-        (r0, r1), (u0, u1) = self.taps, self.unit
-        cells = weight.new_zeros(r0 * u0, r1 * u1, c, o)
-        cells[:k0, :k1] = weight
-        cells = cells.view(r0, u0, r1, u1, c, o).permute(0, 2, 1, 3, 4, 5).reshape(r0 * r1, -1)
-        return (self.matrix @ cells).view(-1, u0 * u1 * c, o)
+            return weight.reshape(kernel[0] * kernel[1] * c, self.groups, o // self.groups).permute(1, 0, 2)
+        cells = weight.new_zeros(*self.taps, *self.unit, c, o)
+        for i, j in product(*map(range, self.unit)):
+            taps = weight[i :: self.unit[0], j :: self.unit[1]]
+            cells[: taps.shape[0], : taps.shape[1], i, j] = taps
+        return (self.matrix @ cells.flatten(0, 1).flatten(1)).view(-1, self.unit[0] * self.unit[1] * c, o)
 
-    def lower_weight(self, matrices):
-        """The adjoint of `lift_weight`."""
-        (k0, k1), c, o = self.kernel, self.x_channels // self.groups, self.y_channels
+    def lower_weight(self, matrices, weight):
+        """The adjoint of `lift_weight`, added to `weight`."""
         if self.matrix is None:
-            return matrices.permute(1, 0, 2).reshape(k0, k1, c, o)
-        (r0, r1), (u0, u1) = self.taps, self.unit
-        cells = (self.matrix.t() @ matrices.flatten(1)).view(r0, r1, u0, u1, c, o)
-        return cells.permute(0, 2, 1, 3, 4, 5).reshape(r0 * u0, r1 * u1, c, o)[:k0, :k1]
+            weight += matrices.permute(1, 0, 2).reshape(weight.shape)
+            return
+        cells = (self.matrix.t() @ matrices.flatten(1)).view(*self.taps, *self.unit, *weight.shape[2:])
+        for i, j in product(*map(range, self.unit)):
+            taps = weight[i :: self.unit[0], j :: self.unit[1]]
+            taps += cells[: taps.shape[0], : taps.shape[1], i, j]
 
     def parts(self, n):
         """Slices that cut n images into equal pieces whose lifted forms stay in the processor's cache."""
@@ -461,7 +467,7 @@ class Convolution(Module):
         weight = maps.lift_weight(self.weight.permute(2, 3, 1, 0)).to(source.dtype)
         matrices, _ = self.x_and_y(weight, weight.mT)
         for part in maps.parts(n):
-            output[part] = target.lower(source.lift(images[part]) @ matrices, self.out_channels)
+            output[part] = target.lower(multiply(source.lift(images[part]), matrices), self.out_channels)
             if self._bias:
                 output[part] += self.bias
         self.saved = images, weight, output.shape
@@ -485,16 +491,15 @@ class Convolution(Module):
         for part in maps.parts(n):
             lifted = target.lift(grads[part])
             x, y = self.x_and_y(source.lift(images[part]), lifted)
-            if weight_grad is None:
-                weight_grad = (x.mT @ y).to(self.weight.dtype)
-            elif x.dtype == weight_grad.dtype:
+            if weight_grad is not None and x.dtype == weight_grad.dtype:
                 weight_grad.baddbmm_(x.mT, y)
             else:
-                weight_grad += x.mT @ y
+                part_grad = multiply(x.mT, y).to(self.weight.dtype)
+                weight_grad = part_grad if weight_grad is None else weight_grad.add_(part_grad)
             if self.input_grad:
-                input_grads[part] = source.lower(lifted @ transposed, self.in_channels)
+                input_grads[part] = source.lower(multiply(lifted, transposed), self.in_channels)
         if n:
-            self._weight.grad.add_(maps.lower_weight(weight_grad).permute(3, 2, 0, 1))
+            maps.lower_weight(weight_grad, self._weight.grad.permute(2, 3, 1, 0))
         if self._bias:
             self._bias.grad.add_(grads.sum((0, 1, 2)))
         if self.input_grad:
@@ -978,13 +983,16 @@ def load(path, device):
 
 @contextlib.contextmanager
 def fast_products(device):
-    """On the CPU, lets torch take its faster float32 matrix product, if it is exact, and puts the setting back.
+    """On the CPU, makes torch's float32 matrix products faster if they stay exact, and puts the setting back.
 
     At "medium" torch multiplies with oneDNN instead of MKL, which is faster on AMD's processors. On processors with
     bfloat16 matrix units it may round to bfloat16: the product of two numbers that bfloat16 can't hold tells.
     """
     before = torch.get_float32_matmul_precision()
     if device.type == "cpu":
+        # Linux's malloc gives large blocks back to the system, to take them again page by page in the next step, until
+        # it has seen the largest that it considers, 32 MiB, freed once: M_MMAP_THRESHOLD in mallopt(3).
+        empty(2**25 - 2**16, dtype=torch.uint8)
         torch.set_float32_matmul_precision("medium")
         probe = empty(64, 64).fill_(1 + 2**-10)
         if ((probe @ probe) / 64 - (1 + 2**-10) ** 2).abs().max() > 1e-5:
