@@ -461,6 +461,7 @@ class Convolution(Module):
     def forward(self, input):
         """([N, ]in_channels, H, W) -> ([N, ]out_channels, H', W')"""
         images = self.images(input, self.in_channels)
+        self.saved = None  # makes room
         n, *size, _ = images.shape
         output = images.new_empty(n, *self.output_size(size), self.out_channels)
         maps, source, target = self.maps(n, tuple(size), tuple(output.shape[1:3]))
@@ -470,21 +471,19 @@ class Convolution(Module):
             output[part] = target.lower(multiply(source.lift(images[part]), matrices), self.out_channels)
             if self._bias:
                 output[part] += self.bias
-        self.saved = images, weight, output.shape
         output = output.permute(0, 3, 1, 2)
-        return output if input.dim() == 4 else output[0]
+        output = output if input.dim() == 4 else output[0]
+        self.saved = images, weight, output.shape
+        return output
 
     def backward(self, gradwrtoutput):
         """([N, ]out_channels, H', W') -> ([N, ]in_channels, H, W), or None if `input_grad` is False"""
-        images, weight, output_shape = self.recall()
+        images, weight, shape = self.recall()
         grads = self.images(gradwrtoutput, self.out_channels)
-        if grads.shape != output_shape:
-            n, h, w, c = output_shape
-            raise ValueError(
-                f"{self!r} expected the gradient of its output ({n}, {c}, {h}, {w}), got {tuple(gradwrtoutput.shape)}"
-            )
+        if gradwrtoutput.shape != shape:
+            raise ValueError(f"{self!r} expected a gradient {tuple(shape)}, got {tuple(gradwrtoutput.shape)}")
         n, *size, _ = images.shape
-        maps, source, target = self.maps(n, tuple(size), tuple(output_shape[1:3]))
+        maps, source, target = self.maps(n, tuple(size), tuple(shape[-2:]))
         input_grads = images.new_empty(images.shape) if self.input_grad else None
         weight_grad = None
         transposed, _ = self.x_and_y(weight.mT, weight)
@@ -1011,7 +1010,7 @@ class Model:
 
     HALO = 16  # pixels that an output depends on, in every direction, rounded up to the network's grid of 4
     TILE = 256  # larger images are cut into tiles of this side
-    BATCH_PIXELS = 2**16  # pixels that go through the network at once
+    BATCH_PIXELS = 2**15  # pixels that go through the network at once
 
     def __init__(self):
         self.network = Sequential(
@@ -1182,6 +1181,8 @@ class Model:
                 denoised = self.network(piece.to(self.device).float() / 255) * 255
                 inner = denoised[:, :, inner_rows, inner_columns].to(output.device)
                 output[images, :, outer_rows, outer_columns] = inner
+                for module in self.network:
+                    module.saved = None  # nobody will ask for gradients
         return output
 
     def tile(self, start, size):
