@@ -157,19 +157,8 @@ class Tiles:
     are mapped to P points. Without, they join the channels, which are cut into P = `groups`. T counts the windows.
     """
 
-    def __init__(
-        self,
-        size,
-        count,
-        dtype,
-        padding=(0, 0),
-        step=(1, 1),
-        taps=(1, 1),
-        dilation=(1, 1),
-        unit=(1, 1),
-        matrix=None,
-        groups=1,
-    ):
+    def __init__(self, size, count, dtype, padding=(0, 0), step=(1, 1), taps=(1, 1), dilation=(1, 1), unit=(1, 1),
+                 matrix=None, groups=1):  # fmt: skip
         self.size, self.count, self.dtype, self.padding = tuple(size), tuple(count), dtype, tuple(padding)
         self.step, self.taps, self.dilation, self.unit = tuple(step), tuple(taps), tuple(dilation), tuple(unit)
         self.matrix, self.groups = matrix, groups
@@ -272,22 +261,8 @@ def multiply(a, b):
 class Correlation:
     """The maps X, Y and W of a convolution of images x (N, *x_size, x_channels) to y (N, *y_size, y_channels)."""
 
-    def __init__(
-        self,
-        x_size,
-        x_channels,
-        y_size,
-        y_channels,
-        kernel,
-        stride,
-        padding,
-        dilation,
-        groups,
-        fast,
-        dtype,
-        weight_dtype,
-        device,
-    ):
+    def __init__(self, x_size, x_channels, y_size, y_channels, kernel, stride, padding, dilation, groups, fast,
+                 dtype, weight_dtype, device):  # fmt: skip
         self.groups, self.x_channels, self.y_channels = groups, x_channels, y_channels
         if not fast:
             self.x = Tiles(x_size, y_size, dtype, padding, stride, kernel, dilation, groups=groups)
