@@ -712,7 +712,7 @@ class MSE(Module):
 
     def backward(self, gradwrtoutput=1):
         error = self.recall()
-        return error * (2 / error.numel() if self.reduction == "mean" else 2) * gradwrtoutput
+        return error * (2 / max(error.numel(), 1) if self.reduction == "mean" else 2) * gradwrtoutput
 
     def __repr__(self):
         return "MSE()" if self.reduction == "mean" else f"MSE(reduction={self.reduction!r})"

@@ -33,7 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from Proj_Miniproject2.model import MSE, REPORT, SGD, Convolution, Model, fast_products
+from Proj_Miniproject2.model import DEFAULT, MSE, REPORT, SGD, Convolution, Model, fast_products
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "speed.json"
@@ -545,23 +545,28 @@ def import_seconds(sizes):
 
 
 def recipe(device, sizes):
-    """Images a second of `Model.fit` with the report's recipe, and all its minutes, by precision."""
+    """Images a second of `Model.fit`, and the minutes of whole recipes on 50,000 pairs."""
     pairs = random_images(2 * sizes.pairs, 32, torch.device("cpu")).split(sizes.pairs)
-    speeds = {"float32": [], "bfloat16": []}
+    recipes = {
+        "the report's recipe, float32": REPORT,
+        "the report's recipe, bfloat16": replace(REPORT, precision="bfloat16"),
+        "the default recipe": DEFAULT,
+    }
+    speeds = {name: [] for name in recipes}
     for _ in range(sizes.fits):
-        for precision, found in speeds.items():
+        for name, found in speeds.items():
             model = Model()
             model.device = device
             model.network.to(device)
             start = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
-                model.fit(lambda epoch: pairs, 1, recipe=replace(REPORT, precision=precision))
+                model.fit(lambda epoch: pairs, 1, recipe=recipes[name])
             found.append(sizes.pairs / (time.perf_counter() - start))
     result = {}
-    for precision, found in speeds.items():
+    for name, found in speeds.items():
         images_per_second = statistics.median(found)
-        minutes = REPORT.num_epochs * 50_000 / images_per_second / 60
-        result[precision] = {"images_per_second": images_per_second, "minutes": minutes}
+        minutes = recipes[name].num_epochs * 50_000 / images_per_second / 60
+        result[name] = {"images_per_second": images_per_second, "minutes": minutes}
     return result
 
 
@@ -585,8 +590,8 @@ def goals(results):
             continue
         least = min(value for name, value in peaks.items() if name.startswith("torch"))
         found.append((f"peak memory, {task}: ours / least of torch", peaks["ours"] / least, "at most", 1.0))
-    for precision, result in results["recipe"].items():
-        found.append((f"the report's recipe, {precision}, minutes", result["minutes"], "at most", 45))
+    for name, result in results["recipe"].items():
+        found.append((f"{name}, minutes", result["minutes"], "at most", 45))
     found.append(("import, milliseconds", 1e3 * results["import_seconds"], "at most", 50))
     return found
 

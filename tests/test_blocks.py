@@ -711,6 +711,20 @@ def test_backward_before_forward(make, shape):
         make().backward(torch.zeros(shape))
 
 
+def test_mse_of_nothing_is_torchs():
+    nothing = torch.empty(0, 3)
+    loss = MSE()
+    assert loss(nothing, nothing).isnan() and F.mse_loss(nothing, nothing).isnan()
+    assert loss.backward().shape == (0, 3)
+
+
+def test_unbatched_images_take_unbatched_gradients_only():
+    layer = Conv2d(2, 3, 3)
+    layer(torch.zeros(2, 5, 5))
+    with pytest.raises(ValueError, match=r"\(3, 3, 3\).*\(1, 3, 3, 3\)"):
+        layer.backward(torch.zeros(1, 3, 3, 3))
+
+
 def test_mse_backward_before_forward():
     with pytest.raises(RuntimeError, match="forward"):
         MSE().backward()
