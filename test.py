@@ -21,10 +21,8 @@ from Proj_Miniproject2.others.metrics import psnr
 from Proj_Miniproject2.others.scenes import builtin_data
 
 PACKAGES = "Proj_Miniproject2", "Miniproject_2"
-PAIRS, IMAGES = (
-    2000,
-    200,
-)  # built-in data: enough to tell a network that learns, few enough for two slow cores
+# built-in data: enough to tell a network that learns, few enough for two slow cores
+PAIRS, IMAGES = 2000, 200
 TOLERANCE = 1e-4  # of the largest value expected: float32, whatever the order of the sums
 
 # (N, C, H, W) of the input; the block's positional arguments; its keyword arguments
