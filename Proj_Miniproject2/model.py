@@ -984,7 +984,7 @@ class Model:
     """
 
     HALO = 16  # pixels that an output depends on, in every direction, rounded up to the network's grid of 4
-    TILE = 256  # larger images are cut into tiles of this side
+    SIDE = 256  # larger images are cut into tiles of this side
     BATCH_PIXELS = 2**15  # pixels that go through the network at once
 
     def __init__(self):
@@ -1145,8 +1145,8 @@ class Model:
         test_input = test_input.detach()
         n, _, height, width = test_input.shape
         output = test_input.new_empty(test_input.shape, dtype=torch.float32)
-        batch = max(1, self.BATCH_PIXELS // (min(height, self.TILE) * min(width, self.TILE)))
-        corners = product(range(0, n, batch), range(0, height, self.TILE), range(0, width, self.TILE))
+        batch = max(1, self.BATCH_PIXELS // (min(height, self.SIDE) * min(width, self.SIDE)))
+        corners = product(range(0, n, batch), range(0, height, self.SIDE), range(0, width, self.SIDE))
         with fast_products(self.device):
             for first, top, left in corners:
                 images = slice(first, first + batch)
@@ -1166,7 +1166,7 @@ class Model:
         Returns their indices, and the tile's place among them and in the image. A size that is no multiple of 4 is
         filled up with copies of the last pixel.
         """
-        stop = min(start + self.TILE, size)
+        stop = min(start + self.SIDE, size)
         first = max(0, start - self.HALO)
         last = min(stop + self.HALO, -(-size // 4) * 4)
         return arange(first, last).clamp(max=size - 1), slice(start - first, stop - first), slice(start, stop)

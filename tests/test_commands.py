@@ -1,6 +1,9 @@
 """The commands that train, evaluate and compare, on a few small photos: what they write, and how they refuse."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -104,3 +107,11 @@ def test_bad_arguments(command, arguments, words, photos, val_data, tmp_path, mo
         command.main([argument.format(photos=photos, val_data=val_data) for argument in arguments])
     assert exit.value.code == 2 and words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_readmes_tables_are_what_the_results_say():
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.tables", "--check"], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
