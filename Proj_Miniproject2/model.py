@@ -868,6 +868,8 @@ class Recipe:
     average: how much of the running average of the weights stays from step to step (less in the beginning); the
         average is what the model keeps. 0 for none
     augment: flip and transpose the pairs at random, both images alike, and swap input and target
+    balance: train for the PSNR, a mean of logarithms, rather than the mean of errors: an image's gradient is divided
+        by its roughness, which its error grows with (see `weigh`)
     precision: "float32", or "bfloat16" for the matrix products of the convolutions (weights, their gradients and all
         else stay float32): about twice as fast on processors with bfloat16 units, slow on others
     """
@@ -882,6 +884,7 @@ class Recipe:
     weight_decay: float = 0.0
     average: float = 0.999
     augment: bool = True
+    balance: bool = False
     precision: str = "float32"
 
     def __post_init__(self):
@@ -1106,7 +1109,8 @@ class Model:
             self.optimizer.lr = recipe.lr_at((epoch + (step + 0.5) / len(batches)) / recipe.num_epochs)
             self.optimizer.zero_grad()
             total += self.loss(self.network(batch[0]), batch[1]) * len(index)
-            self.network.backward(self.loss.backward())
+            grad = self.loss.backward()
+            self.network.backward(grad * weigh(batch[0]) if recipe.balance else grad)
             self.optimizer.step()
             steps = epoch * len(batches) + step + 1
             keep = min(recipe.average, steps / (steps + 10))  # a short memory while the weights still move far
@@ -1180,3 +1184,17 @@ def augment(inputs, targets, rng):
     if inputs.shape[2] == inputs.shape[3] and rng.random() < 0.5:
         inputs, targets = inputs.transpose(2, 3), targets.transpose(2, 3)
     return (targets, inputs) if rng.random() < 0.5 else (inputs, targets)
+
+
+def weigh(inputs):
+    """Weights (N, 1, 1, 1) of mean 1 for images (N, C, H, W) in [0, 1], the smaller the rougher an image is.
+
+    The PSNR's derivative by an image's squared error is 1 / error, and the error of a pixelated image grows with the
+    squares of the differences between its neighbouring pixels. The weights depend on the inputs alone, so that the best
+    network for noisy targets remains the best for clean ones.
+    """
+    n = inputs.shape[0]
+    down, across = inputs.diff(dim=2), inputs.diff(dim=3)
+    roughness = down.square().reshape(n, -1).mean(1) + across.square().reshape(n, -1).mean(1)
+    weights = 1 / (roughness + 1e-3)
+    return (weights / weights.mean())[:, None, None, None]

@@ -56,6 +56,7 @@ STUDIES = {
         for augment in (False, True)
     },
     "target": {"noisy": dict(data="fresh"), "clean": dict(data="clean")},
+    "balance": {str(balance): dict(recipe=replace(BASE, balance=balance)) for balance in (False, True)},
     "precision": {name: dict(recipe=replace(BASE, precision=name)) for name in ("float32", "bfloat16")},
 }
 

@@ -38,12 +38,15 @@ def gaussian_pairs(stream, n, seed):
     return [torch.cat([gaussian_noise(part, sigma, generator) for sigma, part in parts]) for _ in range(2)]
 
 
-def train_and_score(photos, recipe, pairs=50_000, seed=0, init="kaiming", data="fresh", gaussian=0, checkpoint=None):
+def train_and_score(
+    photos, recipe, pairs=50_000, seed=0, init="kaiming", data="fresh", gaussian=0, start=None, checkpoint=None
+):
     """Train a new model, and measure it on the photos set aside.
 
     pairs: in an epoch. init: "kaiming", "xavier" or "torch". data: "fresh" pairs in every epoch, "fixed" ones, as from
     the course's file, or "clean" for fresh ones whose targets are the clean images. gaussian: the share of the pairs
-    that have Gaussian noise in the last quarter of the epochs. checkpoint: see `Model.train`.
+    that have Gaussian noise in the last quarter of the epochs. start: a file of weights to go on from, instead of init.
+    checkpoint: see `Model.train`.
     Returns (model, results), the results a dict for JSON.
     """
     training, held_out = split(photos)
@@ -51,6 +54,8 @@ def train_and_score(photos, recipe, pairs=50_000, seed=0, init="kaiming", data="
     torch.manual_seed(seed)
     model = Model()
     initialize(model.network, init)
+    if start:
+        model.load_weights(start)
     fixed = pairs_of(training, pairs, seed, clean=False) if data == "fixed" else None
 
     def draw(epoch):
@@ -67,9 +72,9 @@ def train_and_score(photos, recipe, pairs=50_000, seed=0, init="kaiming", data="
             pair = [torch.cat(both) for both in zip(pair, other_pair, strict=True)]
         return pair
 
-    start = time.perf_counter()
+    begin = time.perf_counter()
     model.fit(draw, recipe=recipe, seed=seed, checkpoint=checkpoint)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - begin
     noisy, _, clean = PairStream(held_out).draw_with_clean(VALIDATION_PAIRS, VALIDATION_SEED)
     return model, {
         "psnr": round(psnr(model.predict(noisy), clean), 3),
@@ -110,6 +115,7 @@ def main(args=None):
     parser.add_argument("--pairs", type=int, default=50_000, help="in an epoch (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--init", choices=("kaiming", "xavier", "torch"), default="kaiming", help="(%(default)s)")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to go on from, instead of --init")
     parser.add_argument("--data", choices=("fresh", "fixed", "clean"), default="fresh", help="(%(default)s)")
     parser.add_argument("--gaussian", type=float, default=0, help="share of pairs with Gaussian noise at the end (0)")
     parser.add_argument("--recipe", choices=RECIPES, default="default", help="whose fields the next options change")
@@ -123,7 +129,7 @@ def main(args=None):
         recipe = replace(RECIPES[args.recipe], **changed)
         photos = load_photos(args.photos)
         model, results = train_and_score(
-            photos, recipe, args.pairs, args.seed, args.init, args.data, args.gaussian, args.checkpoint
+            photos, recipe, args.pairs, args.seed, args.init, args.data, args.gaussian, args.start, args.checkpoint
         )
     except (ValueError, OSError) as error:
         parser.error(str(error))
