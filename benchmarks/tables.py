@@ -52,11 +52,18 @@ def robustness():
     return table(["", "noisy", "`bestmodel.pth`", "with Gaussian pairs"], rows)
 
 
+def gradients():
+    sizes = read("ablations/gradients.json")
+    rows = [
+        [f"`{layers[0][0]}`", *(f"{size:.0e}" for _, weight, output in layers for size in (weight, output))]
+        for layers in zip(*sizes.values(), strict=True)
+    ]
+    return table(["", *(f"{init}: {what}" for init in sizes for what in ("weight", "output"))], rows)
+
+
 def ablations():
     rows = []
-    for path in sorted((RESULTS / "ablations").glob("*.json")):
-        if path.stem == "gradients":
-            continue
+    for path in sorted(set((RESULTS / "ablations").glob("*.json")) - {RESULTS / "ablations" / "gradients.json"}):
         for variant, runs in json.loads(path.read_text()).items():
             scores = [run["psnr"] for run in runs]
             if None in scores:
@@ -84,7 +91,7 @@ def main():
     parser.add_argument("--check", action="store_true", help="only say whether the README is up to date")
     args = parser.parse_args()
     before = text = README.read_text()
-    for make in (psnr, robustness, ablations, speed):
+    for make in (psnr, robustness, gradients, ablations, speed):
         pattern = rf"(<!-- table: {make.__name__} -->\n).*?(<!-- end -->)"
         text = re.sub(pattern, lambda match, make=make: f"{match[1]}\n{make()}\n\n{match[2]}", text, flags=re.S)
     if args.check and text != before:
