@@ -26,7 +26,8 @@ def table(head, rows):
 
 
 TRAININGS = {
-    "best": "`bestmodel.pth`: 3 more epochs, balanced, after",
+    "best": "`bestmodel.pth`: 5 more epochs, balanced, after",
+    "balanced": "3 more epochs, balanced, after",
     "plain": "fresh pairs",
     "mixed": "fresh pairs, Gaussian ones among them at the end",
     "default": "`Model().train(noisy1, noisy2)`, fixed pairs",
