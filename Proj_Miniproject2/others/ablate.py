@@ -55,7 +55,10 @@ STUDIES = {
         for data in ("fixed", "fresh")
         for augment in (False, True)
     },
-    "target": {"noisy": dict(data="fresh"), "clean": dict(data="clean")},
+    "target": {
+        target: dict(data=data, recipe=replace(BASE, augment=False))
+        for target, data in (("noisy", "fresh"), ("clean", "clean"))
+    },
     "balance": {str(balance): dict(recipe=replace(BASE, balance=balance)) for balance in (False, True)},
     "precision": {name: dict(recipe=replace(BASE, precision=name)) for name in ("float32", "bfloat16")},
 }

@@ -49,6 +49,8 @@ def train_and_score(
     checkpoint: see `Model.train`.
     Returns (model, results), the results a dict for JSON.
     """
+    if data == "clean" and recipe.augment:
+        raise ValueError("clean targets need augment=False, since augmentation exchanges inputs and targets")
     training, held_out = split(photos)
     stream = PairStream(training)
     torch.manual_seed(seed)
