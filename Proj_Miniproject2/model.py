@@ -1112,10 +1112,11 @@ class Model:
             grad = self.loss.backward()
             self.network.backward(grad * weigh(batch[0]) if recipe.balance else grad)
             self.optimizer.step()
-            steps = epoch * len(batches) + step + 1
-            keep = min(recipe.average, steps / (steps + 10))  # a short memory while the weights still move far
-            for parameter in self.optimizer.params:
-                parameter.state["average"].lerp_(parameter.value, 1 - keep)
+            if recipe.average:
+                steps = epoch * len(batches) + step + 1
+                keep = min(recipe.average, steps / (steps + 10))  # a short memory while the weights still move far
+                for parameter in self.optimizer.params:
+                    parameter.state["average"].lerp_(parameter.value, 1 - keep)
         loss = float(total) / n
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} in epoch {epoch + 1}: try a lower learning rate")

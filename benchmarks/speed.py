@@ -20,7 +20,6 @@ import contextlib
 import ctypes
 import io
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -34,6 +33,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from Proj_Miniproject2.model import DEFAULT, MSE, REPORT, SGD, Convolution, Model, fast_products
+from Proj_Miniproject2.others.train import write_json
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "speed.json"
@@ -654,9 +654,7 @@ def main(argv=None):
     results["seconds"] = time.perf_counter() - start
     print(f"\nthis took {results['seconds'] / 60:.1f} minutes")
     if out:
-        partial = out.with_name(f"{out.name}.{os.getpid()}.part")
-        partial.write_text(json.dumps(results, indent=1) + "\n")
-        os.replace(partial, out)
+        write_json(results, out)
         print(f"written to {out}")
 
 
