@@ -346,6 +346,24 @@ def pair(value, name, least):
     return tuple(both)
 
 
+def check_kind(module, tensor, like=None):
+    """Raise unless `tensor` is a floating-point tensor and, with `like`, has the dtype and device of that."""
+    kind = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor)
+    if like is None and not (isinstance(tensor, torch.Tensor) and tensor.is_floating_point()):
+        raise TypeError(f"{module!r} expected a floating-point tensor, got {kind}")
+    if like is not None and kind != like.dtype:
+        raise TypeError(f"{module!r} expected a tensor of {like.dtype}, got {kind}")
+    if like is not None and tensor.device != like.device:
+        raise ValueError(f"{module!r} expected a tensor on {like.device}, got one on {tensor.device}")
+
+
+def check_like(module, tensor, like):
+    """Raise unless `tensor` has the dtype, device and shape of `like`."""
+    check_kind(module, tensor, like)
+    if tensor.shape != like.shape:
+        raise ValueError(f"{module!r} expected shape {tuple(like.shape)}, got {tuple(tensor.shape)}")
+
+
 class Convolution(Module):
     """What Conv2d and TransposeConv2d share: all but the sizes, and which side of the `Correlation` is the input.
 
@@ -402,14 +420,9 @@ class Convolution(Module):
 
     def images(self, tensor, channels):
         """Check a tensor ([N, ]channels, H, W), and view it as (N, H, W, channels)."""
-        if not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"{self!r} expected a tensor, got {type(tensor).__name__}")
+        check_kind(self, tensor, self.weight)
         if tensor.dim() not in (3, 4) or tensor.shape[-3] != channels:
             raise ValueError(f"{self!r} expected shape ([N, ]{channels}, H, W), got {tuple(tensor.shape)}")
-        if tensor.dtype != self.weight.dtype:
-            raise TypeError(f"{self!r} expected {self.weight.dtype}, got {tensor.dtype}")
-        if tensor.device != self.weight.device:
-            raise ValueError(f"{self!r} expected a tensor on {self.weight.device}, got one on {tensor.device}")
         tensor = tensor.detach()
         return (tensor[None] if tensor.dim() == 3 else tensor).permute(0, 2, 3, 1)
 
@@ -456,7 +469,7 @@ class Convolution(Module):
         images, weight, shape = self.recall()
         grads = self.images(gradwrtoutput, self.out_channels)
         if gradwrtoutput.shape != shape:
-            raise ValueError(f"{self!r} expected a gradient {tuple(shape)}, got {tuple(gradwrtoutput.shape)}")
+            raise ValueError(f"{self!r} expected shape {tuple(shape)}, got {tuple(gradwrtoutput.shape)}")
         n, *size, _ = images.shape
         maps, source, target = self.maps(n, tuple(size), tuple(shape[-2:]))
         input_grads = images.new_empty(images.shape) if self.input_grad else None
@@ -465,11 +478,8 @@ class Convolution(Module):
         for part in maps.parts(n):
             lifted = target.lift(grads[part])
             x, y = self.x_and_y(source.lift(images[part]), lifted)
-            if weight_grad is not None and x.dtype == weight_grad.dtype:
-                weight_grad.baddbmm_(x.mT, y)
-            else:
-                part_grad = multiply(x.mT, y).to(self.weight.dtype)
-                weight_grad = part_grad if weight_grad is None else weight_grad.add_(part_grad)
+            part_grad = multiply(x.mT, y).to(self.weight.dtype)
+            weight_grad = part_grad if weight_grad is None else weight_grad.add_(part_grad)
             if self.input_grad:
                 input_grads[part] = source.lower(multiply(lifted, transposed), self.in_channels)
         if n:
@@ -590,7 +600,7 @@ class NearestUpsampling(Module):
         self.scale_factor = pair(scale_factor, "scale_factor", 1)
 
     def forward(self, input):
-        check_like(self, input)
+        check_kind(self, input)
         if input.dim() not in (3, 4):
             raise ValueError(f"{self!r} expected shape ([N, ]C, H, W), got {tuple(input.shape)}")
         rows, columns = self.scale_factor
@@ -612,21 +622,21 @@ class ReLU(Module):
     """max(0, x), for floating-point tensors of any shape; the derivative at 0 is 0."""
 
     def forward(self, input):
-        check_like(self, input)
+        check_kind(self, input)
         self.saved = output = input.detach().clamp(min=0)
         return output
 
     def backward(self, gradwrtoutput):
         output = self.recall()
         check_like(self, gradwrtoutput, output)
-        return gradwrtoutput.detach() * output.sign()  # 1 or 0
+        return output.sign().mul_(gradwrtoutput.detach())  # 1 or 0 times the gradient
 
 
 class Sigmoid(Module):
     """1 / (1 + exp(-x)), for floating-point tensors of any shape; the derivative is s (1 - s)."""
 
     def forward(self, input):
-        check_like(self, input)
+        check_kind(self, input)
         # Where exp overflows to infinity its reciprocal is 0, as it should be.
         self.saved = output = input.detach().neg().exp_().add_(1).reciprocal_()
         return output
@@ -677,20 +687,6 @@ class Sequential(Module):
         return "Sequential(\n" + "".join(f"  {module!r},\n" for module in self.modules) + ")"
 
 
-def check_like(module, tensor, like=None):
-    """Raise unless `tensor` is floating-point and, with `like`, has the shape, dtype and device of that."""
-    if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
-        raise TypeError(f"{module!r} expected a floating-point tensor, got {getattr(tensor, 'dtype', type(tensor))}")
-    if like is None:
-        return
-    if tensor.dtype != like.dtype:
-        raise TypeError(f"{module!r} expected {like.dtype}, got {tensor.dtype}")
-    if tensor.device != like.device:
-        raise ValueError(f"{module!r} expected a tensor on {like.device}, got one on {tensor.device}")
-    if tensor.shape != like.shape:
-        raise ValueError(f"{module!r} expected shape {tuple(like.shape)}, got {tuple(tensor.shape)}")
-
-
 class MSE(Module):
     """Mean squared error: the mean (or with reduction="sum" the sum) of (prediction - target)^2 over all elements.
 
@@ -705,7 +701,7 @@ class MSE(Module):
         self.reduction = reduction
 
     def forward(self, prediction, target):
-        check_like(self, prediction)
+        check_kind(self, prediction)
         check_like(self, target, prediction)
         self.saved = error = prediction.detach() - target.detach()
         return (error * error).mean() if self.reduction == "mean" else (error * error).sum()
@@ -784,45 +780,63 @@ class SGD(Optimizer):
             value.add_(grad, alpha=-self.lr)
 
 
-class Adam(Optimizer):
-    """Adam with decoupled weight decay, step by step as torch.optim.AdamW (but for the default weight_decay, 0).
+class Muon(Optimizer):
+    """Momentum with orthogonal steps, step by step as torch.optim.Muon, but in the weights' own precision.
 
-    Source: Kingma and Ba, "Adam", 2015, algorithm 1; Loshchilov and Hutter, "Decoupled weight decay
-    regularization", 2019, algorithm 2.
+    A weight is a matrix with len(weight) rows, a bias one with a single row. With U S V' the singular value
+    decomposition of its velocity, looked ahead as in Nesterov's, it moves by U S' V', where all of S' is near 1: the
+    directions that the gradient hardly shows move as far as those that rule it. Source: Jordan et al., "Muon: an
+    optimizer for hidden layers in neural networks", 2024, and torch.optim.Muon's page, which takes matrices only.
 
     Args:
         params: pairs (tensor, gradient), as `Module.param()` gives them
-        lr: the learning rate; may be changed between steps
-        betas: how much of the averages of the gradient and of its square stays, each in [0, 1)
-        eps: added to the root of the averaged square
+        lr: the learning rate, for matrices with more rows than columns times sqrt(rows / columns); may be changed
+            between steps
         weight_decay: by what part of itself, times lr, a parameter shrinks in every step
+        momentum: how much of the velocity stays, in [0, 1)
 
     Raises ValueError for numbers out of these ranges, and for no parameters.
     """
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):
-        for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
+    def __init__(self, params, lr=1e-3, weight_decay=0.1, momentum=0.95):
+        for name, value in (("lr", lr), ("weight_decay", weight_decay)):
             if not value >= 0:
                 raise ValueError(f"{name} must be at least 0, got {value}")
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas must lie in [0, 1), got {betas}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
         super().__init__(params)
-        self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
+        self.lr, self.weight_decay, self.momentum = lr, weight_decay, momentum
 
     def step(self):
-        beta1, beta2 = self.betas
         for parameter in self.params:
             (value, grad), state = parameter, parameter.state
-            if "step" not in state:
-                state.update(step=0, mean=grad.clone().zero_(), square=grad.clone().zero_())
-            state["step"] += 1
+            if "velocity" not in state:
+                state["velocity"] = grad.clone().zero_()
+            velocity = state["velocity"].lerp_(grad, 1 - self.momentum)
+            ahead = grad.lerp(velocity, self.momentum)
+            matrix = ahead.flatten(1) if ahead.dim() > 1 else ahead.view(1, -1)
+            rows, columns = matrix.shape
+            matrix = orthogonalize(matrix) if rows <= columns else orthogonalize(matrix.t()).t()
             value.mul_(1 - self.lr * self.weight_decay)
-            state["mean"].lerp_(grad, 1 - beta1)
-            state["square"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-            # the averages began at zero, which the two powers correct
-            scale = (1 - beta2 ** state["step"]) ** 0.5
-            divisor = state["square"].sqrt().div_(scale).add_(self.eps)
-            value.addcdiv_(state["mean"], divisor, value=-self.lr / (1 - beta1 ** state["step"]))
+            value.add_(matrix.reshape(value.shape), alpha=-self.lr * max(1, rows / columns) ** 0.5)
+
+
+def orthogonalize(matrix):
+    """U S' V' for a matrix U S V' with no more rows than columns; S' lies in 0.68 ... 1.14 unless S is below |S| / 100.
+
+    Five steps X <- a X + b (X X') X + c (X X')^2 X of Newton, Schulz and Jordan's coefficients. X keeps the form Q X0,
+    with Q and the Gram matrix X X' polynomials of X0 X0', so that only square matrices need be multiplied on the way.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    matrix = matrix / matrix.norm().clamp(min=1e-7)
+    gram = matrix @ matrix.t()
+    identity = gram.clone().zero_().fill_diagonal_(1)
+    factors = identity
+    for _ in range(5):
+        factor = a * identity + b * gram + c * (gram @ gram)
+        factors = factor @ factors
+        gram = factor @ gram @ factor
+    return factors @ matrix
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -860,7 +874,7 @@ class Recipe:
     """How `Model.train` trains. Raises ValueError for numbers out of range.
 
     num_epochs, batch_size: at least 1
-    optimizer: "adam", or "sgd" with `momentum` (Nesterov's, where there is any)
+    optimizer: "muon" or "sgd", both with `momentum` (Nesterov's, where there is any)
     lr: the learning rate at its highest
     schedule: "cosine" (down to 0), "steps" (a fifth after a quarter of the training, as the report), or "constant"
     warmup: the part of the training in which the learning rate rises from 0
@@ -868,23 +882,20 @@ class Recipe:
     average: how much of the running average of the weights stays from step to step (less in the beginning); the
         average is what the model keeps. 0 for none
     augment: flip and transpose the pairs at random, both images alike, and swap input and target
-    balance: train for the PSNR, a mean of logarithms, rather than the mean of errors: an image's gradient is divided
-        by its roughness, which its error grows with (see `weigh`)
     precision: "float32", or "bfloat16" for the matrix products of the convolutions (weights, their gradients and all
         else stay float32): about twice as fast on processors with bfloat16 units, slow on others
     """
 
     num_epochs: int = 12
     batch_size: int = 32
-    optimizer: str = "adam"
-    lr: float = 4e-3
-    momentum: float = 0.9
+    optimizer: str = "muon"
+    lr: float = 0.03
+    momentum: float = 0.95
     schedule: str = "cosine"
     warmup: float = 0.02
     weight_decay: float = 0.0
     average: float = 0.999
     augment: bool = True
-    balance: bool = False
     precision: str = "float32"
 
     def __post_init__(self):
@@ -895,7 +906,7 @@ class Recipe:
         for name in ("momentum", "warmup", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        choices = {"optimizer": ("adam", "sgd"), "schedule": SCHEDULES, "precision": ("float32", "bfloat16")}
+        choices = {"optimizer": ("muon", "sgd"), "schedule": SCHEDULES, "precision": ("float32", "bfloat16")}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
@@ -917,7 +928,7 @@ REPORT = Recipe(
     num_epochs=40, optimizer="sgd", lr=0.5, momentum=0, schedule="steps", warmup=0, average=0, augment=False
 )
 # For weights that are good already: steps so small that they do no harm.
-FINETUNE = replace(DEFAULT, num_epochs=1, lr=1e-4)
+FINETUNE = replace(DEFAULT, num_epochs=1, lr=1e-3)
 
 
 def check_images(name, images):
@@ -988,7 +999,7 @@ class Model:
 
     HALO = 16  # pixels that an output depends on, in every direction, rounded up to the network's grid of 4
     SIDE = 256  # larger images are cut into tiles of this side
-    BATCH_PIXELS = 2**15  # pixels that go through the network at once
+    BATCH_PIXELS = 2**16  # pixels that go through the network at once
 
     def __init__(self):
         self.network = Sequential(
@@ -1001,7 +1012,7 @@ class Model:
             Upsampling(128, 3, (4, 4), stride=2, padding=2),
             Sigmoid(),
         )
-        initialize(self.network, "kaiming")
+        initialize(self.network, "xavier")
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network.to(self.device)
         self.loss = MSE()
@@ -1053,20 +1064,10 @@ class Model:
             raise FileNotFoundError(f"there is no folder {Path(checkpoint).parent} for the checkpoint")
         if num_epochs is not None:
             recipe = replace(recipe, num_epochs=num_epochs)
-        parameters = self.network.param()
-        if recipe.optimizer == "sgd":
-            nesterov = recipe.momentum > 0
-            self.optimizer = SGD(parameters, recipe.lr, recipe.momentum, 0, recipe.weight_decay, nesterov)
-        else:
-            self.optimizer = Adam(parameters, recipe.lr, weight_decay=recipe.weight_decay)
-        convolutions = [layer for layer in self.network if isinstance(layer, Convolution)]
-        before = self.network.state_dict()
-        try:
-            for layer in convolutions:
-                layer.precision = torch.bfloat16 if recipe.precision == "bfloat16" else None
-            convolutions[0].input_grad = False  # nobody asks for the gradient of the images
-            for parameter in parameters:
-                parameter.state["average"] = parameter.value.clone()
+        self.optimizer = self.make_optimizer(recipe)
+        for parameter in self.optimizer.params:
+            parameter.state["average"] = parameter.value.clone()
+        with self.prepared(recipe):
             first = self.resume(checkpoint, recipe, seed) if checkpoint and Path(checkpoint).exists() else 0
             begin = time.perf_counter()
             for epoch in range(first, recipe.num_epochs):
@@ -1081,17 +1082,33 @@ class Model:
                 left = (now - begin) / (epoch + 1 - first) * (recipe.num_epochs - epoch - 1) / 60
                 progress = f"loss {loss:.6f}, {speed:.0f} images/s, {left:.1f} min left"
                 print(f"epoch {epoch + 1}/{recipe.num_epochs}: {progress}", flush=True)
+        for parameter in self.optimizer.params:
+            average = parameter.state.pop("average")
+            if recipe.average:
+                parameter.value.copy_(average)
+
+    @contextlib.contextmanager
+    def prepared(self, recipe):
+        """The network as training wants it; afterwards as it was, with its weights, should training fail."""
+        convolutions = [layer for layer in self.network if isinstance(layer, Convolution)]
+        before = self.network.state_dict()
+        try:
+            for layer in convolutions:
+                layer.precision = torch.bfloat16 if recipe.precision == "bfloat16" else None
+            convolutions[0].input_grad = False  # nobody asks for the gradient of the images
+            yield
         except BaseException:
             self.network.load_state_dict(before)
             raise
         finally:
-            convolutions[0].input_grad = True
             for layer in convolutions:
-                layer.precision = None
-        for parameter in parameters:
-            average = parameter.state.pop("average")
-            if recipe.average:
-                parameter.value.copy_(average)
+                layer.precision, layer.input_grad = None, True
+
+    def make_optimizer(self, recipe):
+        parameters = self.network.param()
+        if recipe.optimizer == "muon":
+            return Muon(parameters, recipe.lr, recipe.weight_decay, recipe.momentum)
+        return SGD(parameters, recipe.lr, recipe.momentum, 0, recipe.weight_decay, nesterov=recipe.momentum > 0)
 
     def train_epoch(self, inputs, targets, epoch, recipe, seed):
         """One pass over the pairs; returns the mean loss."""
@@ -1109,8 +1126,7 @@ class Model:
             self.optimizer.lr = recipe.lr_at((epoch + (step + 0.5) / len(batches)) / recipe.num_epochs)
             self.optimizer.zero_grad()
             total += self.loss(self.network(batch[0]), batch[1]) * len(index)
-            grad = self.loss.backward()
-            self.network.backward(grad * weigh(batch[0]) if recipe.balance else grad)
+            self.network.backward(self.loss.backward())
             self.optimizer.step()
             if recipe.average:
                 steps = epoch * len(batches) + step + 1
@@ -1158,11 +1174,12 @@ class Model:
                 rows, inner_rows, outer_rows = self.tile(top, height)
                 columns, inner_columns, outer_columns = self.tile(left, width)
                 piece = test_input[images][:, :, rows.to(test_input.device)][..., columns.to(test_input.device)]
-                denoised = self.network(piece.to(self.device).float() / 255) * 255
-                inner = denoised[:, :, inner_rows, inner_columns].to(output.device)
-                output[images, :, outer_rows, outer_columns] = inner
+                piece = piece.to(self.device).float() / 255
                 for module in self.network:
+                    piece = module(piece)
                     module.saved = None  # nobody will ask for gradients
+                inner = piece[:, :, inner_rows, inner_columns] * 255
+                output[images, :, outer_rows, outer_columns] = inner.to(output.device)
         return output
 
     def tile(self, start, size):
@@ -1185,17 +1202,3 @@ def augment(inputs, targets, rng):
     if inputs.shape[2] == inputs.shape[3] and rng.random() < 0.5:
         inputs, targets = inputs.transpose(2, 3), targets.transpose(2, 3)
     return (targets, inputs) if rng.random() < 0.5 else (inputs, targets)
-
-
-def weigh(inputs):
-    """Weights (N, 1, 1, 1) of mean 1 for images (N, C, H, W) in [0, 1], the smaller the rougher an image is.
-
-    The PSNR's derivative by an image's squared error is 1 / error, and the error of a pixelated image grows with the
-    squares of the differences between its neighbouring pixels. The weights depend on the inputs alone, so that the best
-    network for noisy targets remains the best for clean ones.
-    """
-    n = inputs.shape[0]
-    down, across = inputs.diff(dim=2), inputs.diff(dim=3)
-    roughness = down.square().reshape(n, -1).mean(1) + across.square().reshape(n, -1).mean(1)
-    weights = 1 / (roughness + 1e-3)
-    return (weights / weights.mean())[:, None, None, None]

@@ -13,16 +13,18 @@ from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.model import (
     MSE,
     SGD,
-    Adam,
     Conv2d,
     Module,
+    Muon,
     NearestUpsampling,
+    Parameter,
     ReLU,
     Sequential,
     Sigmoid,
     TransposeConv2d,
     Upsampling,
 )
+from Proj_Miniproject2.others.adam import Adam
 
 # Relative to the largest value of the reference tensor.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
@@ -1092,6 +1094,71 @@ def test_adam_equals_torchs_adamw(dtype, lr, betas, eps, weight_decay, steps, se
         for (value, grad), twin in zip(net.param(), twins, strict=True):
             assert_near(value, twin.detach(), dtype, f"{options}", scale=lr)
             assert torch.equal(grad.to(torch.float64), twin.grad)
+
+
+def muon_step(matrix):
+    """What five steps of a x + b x^3 + c x^5 make of the singular values of a matrix of norm 1."""
+    left, s, right = torch.linalg.svd(matrix / matrix.norm(), full_matrices=False)
+    for _ in range(5):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return left * s @ right
+
+
+@DTYPES
+@given(
+    sizes=st.tuples(*[st.integers(1, 6)] * 2),
+    kernel=st.tuples(*[st.integers(1, 3)] * 2),
+    lr=st.floats(1e-4, 0.1),
+    momentum=st.floats(0, 0.99),
+    weight_decay=UNIT,
+    steps=st.integers(1, 4),
+    seed=SEEDS,
+)
+@example(sizes=(64, 3), kernel=(4, 4), lr=0.03, momentum=0.95, weight_decay=0.0, steps=3, seed=0)
+def test_muon_moves_by_the_polynomial_of_the_singular_values(
+    dtype, sizes, kernel, lr, momentum, weight_decay, steps, seed
+):
+    net = Sequential(Conv2d(*sizes, kernel)).to(dtype)
+    expected = [v.to(torch.float64).clone() for v in values_of(net)]
+    velocities = [torch.zeros_like(v) for v in expected]
+    optimizer, draws = Muon(net.param(), lr, weight_decay, momentum), generator(seed)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        for (_, grad), twin, velocity in zip(net.param(), expected, velocities, strict=True):
+            grad.add_(torch.randn(grad.shape, generator=draws, dtype=torch.float64).to(dtype))
+            g = grad.to(torch.float64)
+            velocity.mul_(momentum).add_((1 - momentum) * g)
+            matrix = (momentum * velocity + (1 - momentum) * g).reshape(len(g) if g.dim() > 1 else 1, -1)
+            rows, columns = matrix.shape
+            twin.mul_(1 - lr * weight_decay)
+            twin.sub_(lr * max(1, rows / columns) ** 0.5 * muon_step(matrix).view(g.shape))
+        optimizer.step()
+        for (value, _), twin in zip(net.param(), expected, strict=True):
+            # a singular value near 0 grows up to 3.4445^5 = 485 times, and so does its rounding
+            assert_near(value, twin, dtype, f"{sizes} {kernel}", scale=lr * 100)
+
+
+@given(rows=st.integers(1, 40), columns=st.integers(1, 40), seed=SEEDS)
+def test_muon_is_torchs_but_for_torchs_bfloat16(rows, columns, seed):
+    draws = generator(seed)
+    start = torch.randn(rows, columns, generator=draws)
+    twin = torch.nn.Parameter(start.clone())
+    ours = Parameter(start[:, :, None, None].clone())
+    optimizer, reference = Muon([ours], lr=0.1), torch.optim.Muon([twin], lr=0.1)
+    for _ in range(3):
+        twin.grad = torch.randn(rows, columns, generator=draws)
+        ours.grad.copy_(twin.grad[:, :, None, None])
+        optimizer.step()
+        reference.step()
+    moved = (twin.detach() - start).norm()
+    assert (ours.value[:, :, 0, 0] - twin.detach()).norm() < 0.05 * moved
+
+
+def test_muon_of_a_gradient_of_zero_stays():
+    conv = Conv2d(2, 3, 2)
+    before = [v.clone() for v in values_of(conv)]
+    Muon(conv.param(), lr=1.0, weight_decay=0).step()
+    assert all(torch.equal(a, b) for a, b in zip(before, values_of(conv), strict=True))
 
 
 def test_sgd_takes_any_iterable_of_parameters():

@@ -14,34 +14,44 @@ from pathlib import Path
 import torch
 
 from ..model import DEFAULT, REPORT, Convolution, Model, initialize
+from .adam import AdamModel
 from .photos import PairStream, load_photos
 from .train import split, train_and_score, write_json
 
 PAIRS = 10_000
 SEEDS = (0, 1)
 BASE = replace(DEFAULT, precision="bfloat16")
+ADAM = replace(BASE, lr=4e-3)
 SGD = replace(BASE, optimizer="sgd", lr=1.0, momentum=0.9)
 
 # study: variant: what differs from the base, as options of `train_and_score` (epochs: with as many pairs in
 # all, so that each comes as often)
 STUDIES = {
     "initialisation": {
-        f"{name}, {init}": dict(init=init, recipe=recipe)
-        for name, recipe in (("Adam", BASE), ("SGD", SGD))
+        f"{name}, {init}": dict(init=init, **options)
+        for name, options in (
+            ("Muon", dict(recipe=BASE)),
+            ("Adam", dict(recipe=ADAM, make=AdamModel)),
+            ("SGD", dict(recipe=SGD)),
+        )
         for init in ("torch", "xavier", "kaiming")
     },
     "optimiser": {
         "SGD as in the report": dict(recipe=replace(REPORT, precision="bfloat16")),
         "SGD with cosine and average": dict(recipe=replace(SGD, momentum=0, lr=5.0)),
         "SGD with cosine, average and momentum": dict(recipe=SGD),
-        "Adam": dict(recipe=BASE),
+        "Adam": dict(recipe=ADAM, make=AdamModel),
+        "Muon": dict(recipe=BASE),
     },
     "learning-rate": {
         f"{recipe.optimizer} {lr:g}": dict(recipe=replace(recipe, lr=lr))
-        for recipe, rates in ((BASE, (1e-3, 4e-3, 1.6e-2)), (SGD, (0.3, 1.0, 3.0)))
+        for recipe, rates in ((BASE, (0.01, 0.03, 0.1)), (SGD, (0.3, 1.0, 3.0)))
         for lr in rates
     },
-    "momentum": {f"{m:g}": dict(recipe=replace(SGD, momentum=m, lr=10 * (1 - m))) for m in (0, 0.9, 0.97)},
+    "momentum": {
+        **{f"muon {m:g}": dict(recipe=replace(BASE, momentum=m)) for m in (0, 0.9, 0.95, 0.98)},
+        **{f"sgd {m:g}": dict(recipe=replace(SGD, momentum=m, lr=10 * (1 - m))) for m in (0, 0.9, 0.97)},
+    },
     "batch-size": {f"{n}": dict(recipe=replace(BASE, batch_size=n)) for n in (16, 32, 64)},
     "schedule and average": {
         f"{schedule}, average {keep:g}": dict(recipe=replace(BASE, schedule=schedule, average=keep))
@@ -59,7 +69,6 @@ STUDIES = {
         target: dict(data=data, recipe=replace(BASE, augment=False))
         for target, data in (("noisy", "fresh"), ("clean", "clean"))
     },
-    "balance": {str(balance): dict(recipe=replace(BASE, balance=balance)) for balance in (False, True)},
     "precision": {name: dict(recipe=replace(BASE, precision=name)) for name in ("float32", "bfloat16")},
 }
 

@@ -39,14 +39,15 @@ def gaussian_pairs(stream, n, seed):
 
 
 def train_and_score(
-    photos, recipe, pairs=50_000, seed=0, init="kaiming", data="fresh", gaussian=0, start=None, checkpoint=None
-):
+    photos, recipe, pairs=50_000, seed=0, init="xavier", data="fresh", gaussian=0, start=None, checkpoint=None,
+    make=Model,
+):  # fmt: skip
     """Train a new model, and measure it on the photos set aside.
 
-    pairs: in an epoch. init: "kaiming", "xavier" or "torch". data: "fresh" pairs in every epoch, "fixed" ones, as from
+    pairs: in an epoch. init: "xavier", "kaiming" or "torch". data: "fresh" pairs in every epoch, "fixed" ones, as from
     the course's file, or "clean" for fresh ones whose targets are the clean images. gaussian: the share of the pairs
     that have Gaussian noise in the last quarter of the epochs. start: a file of weights to go on from, instead of init.
-    checkpoint: see `Model.train`.
+    checkpoint: see `Model.train`. make: what makes the model.
     Returns (model, results), the results a dict for JSON.
     """
     if data == "clean" and recipe.augment:
@@ -54,7 +55,7 @@ def train_and_score(
     training, held_out = split(photos)
     stream = PairStream(training)
     torch.manual_seed(seed)
-    model = Model()
+    model = make()
     initialize(model.network, init)
     if start:
         model.load_weights(start)
@@ -89,6 +90,7 @@ def train_and_score(
         "pairs": pairs,
         "seed": seed,
         **asdict(recipe),
+        "optimizer": type(model.optimizer).__name__.lower(),
     }
 
 
@@ -116,7 +118,7 @@ def main(args=None):
     parser.add_argument("--checkpoint", type=Path, help="file to write after every epoch, and to resume from")
     parser.add_argument("--pairs", type=int, default=50_000, help="in an epoch (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
-    parser.add_argument("--init", choices=("kaiming", "xavier", "torch"), default="kaiming", help="(%(default)s)")
+    parser.add_argument("--init", choices=("xavier", "kaiming", "torch"), default="xavier", help="(%(default)s)")
     parser.add_argument("--start", type=Path, metavar="FILE", help="weights to go on from, instead of --init")
     parser.add_argument("--data", choices=("fresh", "fixed", "clean"), default="fresh", help="(%(default)s)")
     parser.add_argument("--gaussian", type=float, default=0, help="share of pairs with Gaussian noise at the end (0)")
