@@ -886,7 +886,7 @@ class Recipe:
         else stay float32): about twice as fast on processors with bfloat16 units, slow on others
     """
 
-    num_epochs: int = 12
+    num_epochs: int = 8
     batch_size: int = 32
     optimizer: str = "muon"
     lr: float = 0.03

@@ -26,12 +26,11 @@ def table(head, rows):
 
 
 TRAININGS = {
-    "best": "`bestmodel.pth`: 5 more epochs, balanced, after",
-    "balanced": "3 more epochs, balanced, after",
-    "plain": "fresh pairs",
-    "mixed": "fresh pairs, Gaussian ones among them at the end",
+    "best": "`bestmodel.pth`: fresh pairs, some of them Gaussian at the end",
+    "plain": "fresh pairs, none of them Gaussian",
     "default": "`Model().train(noisy1, noisy2)`, fixed pairs",
     "one-epoch": "`Model().train(noisy1, noisy2, num_epochs=1)`",
+    "sgd": "the same with SGD and momentum",
     "report": "the report's recipe, fixed pairs",
 }
 
@@ -46,11 +45,11 @@ def psnr():
 
 
 def robustness():
-    best, mixed = read("evaluate-best.json"), read("evaluate-mixed.json")
+    best, plain = read("evaluate-best.json"), read("evaluate-plain.json")
     rows = [
-        [name, *(f"{v:.2f}" for v in (s["noisy"], s["denoised"], mixed[name]["denoised"]))] for name, s in best.items()
+        [name, *(f"{v:.2f}" for v in (s["noisy"], s["denoised"], plain[name]["denoised"]))] for name, s in best.items()
     ]
-    return table(["", "noisy", "`bestmodel.pth`", "with Gaussian pairs"], rows)
+    return table(["", "noisy", "`bestmodel.pth`", "without Gaussian pairs"], rows)
 
 
 def gradients():
@@ -66,13 +65,12 @@ def ablations():
     rows = []
     for path in sorted(set((RESULTS / "ablations").glob("*.json")) - {RESULTS / "ablations" / "gradients.json"}):
         for variant, runs in json.loads(path.read_text()).items():
-            scores = [run["psnr"] for run in runs]
-            if None in scores:
-                rows.append([path.stem.replace("-", " "), variant, "diverges", ""])
-            else:
-                spread = f"{max(scores) - min(scores):.2f}"
-                rows.append([path.stem.replace("-", " "), variant, f"{statistics.mean(scores):.2f}", spread])
-    return table(["study", "variant", "PSNR", "between seeds"], rows)
+            scores, cells = [run["psnr"] for run in runs], ["diverges", "", ""]
+            if None not in scores:
+                seconds = statistics.mean(run["seconds"] for run in runs)
+                cells = [f"{statistics.mean(scores):.2f}", f"{max(scores) - min(scores):.2f}", f"{seconds:.0f}"]
+            rows.append([path.stem.replace("-", " "), variant, *cells])
+    return table(["study", "variant", "PSNR", "between seeds", "seconds"], rows)
 
 
 def speed():

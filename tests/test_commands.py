@@ -11,7 +11,8 @@ from PIL import Image
 
 from Proj_Miniproject2.model import DEFAULT, Model, Recipe, save
 from Proj_Miniproject2.others import ablate, evaluate, train
-from Proj_Miniproject2.others.photos import PairStream
+from Proj_Miniproject2.others.adam import Adam, AdamModel
+from Proj_Miniproject2.others.photos import PairStream, load_photos
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,27 @@ def test_ablate_resumes(photos, tmp_path, monkeypatch):
     path.write_text(json.dumps(written))
     ablate.main([str(photos), str(tmp_path), "target", "--pairs", "4"])
     assert [run["seed"] for run in json.loads(path.read_text())["clean"]] == [0, 1]
+
+
+def test_ablations_train_once_what_several_studies_ask_for(photos, tmp_path, monkeypatch):
+    asked = []
+
+    def score(photos, **options):
+        asked.append(options)
+        return None, {"psnr": len(asked)}
+
+    monkeypatch.setattr(ablate, "train_and_score", score)
+    ablate.main([str(photos), str(tmp_path), "optimiser", "batch-size"])
+    read = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("optimiser", "batch-size")}
+    assert len(read["optimiser"]) == 5 and read["optimiser"]["Muon"] == read["batch-size"]["32"]
+    assert len(asked) == 2 * (5 + 3 - 1) and not any(a == b for i, a in enumerate(asked) for b in asked[:i])
+
+
+def test_adam_trains_in_place_of_the_recipes_optimiser(photos, monkeypatch):
+    monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
+    recipe = Recipe(num_epochs=1, batch_size=4)
+    model, results = train.train_and_score(load_photos(photos), recipe, pairs=8, make=AdamModel)
+    assert results["optimizer"] == "adam" and isinstance(model.optimizer, Adam)
 
 
 @pytest.mark.parametrize(

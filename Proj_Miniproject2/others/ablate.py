@@ -3,12 +3,13 @@
     python -m Proj_Miniproject2.others.ablate PHOTOS RESULTS [STUDY ...]
 
 All see as many pairs. Every study writes RESULTS/STUDY.json, anew after each training; one that is there already goes
-on from where it stopped. Without names, all studies are run.
+on from where it stopped. Without names, all studies are run. What several studies ask for is trained once.
 """
 
 import argparse
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ SEEDS = (0, 1)
 BASE = replace(DEFAULT, precision="bfloat16")
 ADAM = replace(BASE, lr=4e-3)
 SGD = replace(BASE, optimizer="sgd", lr=1.0, momentum=0.9)
+PLAIN_SGD = replace(SGD, lr=5.0, momentum=0)
 
 # study: variant: what differs from the base, as options of `train_and_score` (epochs: with as many pairs in
 # all, so that each comes as often)
@@ -38,7 +40,7 @@ STUDIES = {
     },
     "optimiser": {
         "SGD as in the report": dict(recipe=replace(REPORT, precision="bfloat16")),
-        "SGD with cosine and average": dict(recipe=replace(SGD, momentum=0, lr=5.0)),
+        "SGD with cosine and average": dict(recipe=PLAIN_SGD),
         "SGD with cosine, average and momentum": dict(recipe=SGD),
         "Adam": dict(recipe=ADAM, make=AdamModel),
         "Muon": dict(recipe=BASE),
@@ -49,8 +51,11 @@ STUDIES = {
         for lr in rates
     },
     "momentum": {
-        **{f"muon {m:g}": dict(recipe=replace(BASE, momentum=m)) for m in (0, 0.9, 0.95, 0.98)},
-        **{f"sgd {m:g}": dict(recipe=replace(SGD, momentum=m, lr=10 * (1 - m))) for m in (0, 0.9, 0.97)},
+        f"{recipe.optimizer} {recipe.momentum:g}": dict(recipe=recipe)
+        for recipe in (
+            *(replace(BASE, momentum=momentum) for momentum in (0, 0.9, 0.95, 0.98)),
+            *(PLAIN_SGD, SGD, replace(SGD, lr=0.3, momentum=0.97)),
+        )
     },
     "batch-size": {f"{n}": dict(recipe=replace(BASE, batch_size=n)) for n in (16, 32, 64)},
     "schedule and average": {
@@ -94,18 +99,18 @@ def gradient_sizes(photos, seed):
     return sizes
 
 
-def run_study(photos, name, folder, pairs):
-    """Run what of the study is not yet in its file, and print its means over the seeds."""
+def run_study(score, name, folder, pairs):
+    """Run what of the study is not yet in its file, by `score`, which takes the options of `train_and_score`."""
     path = folder / f"{name.replace(' ', '-')}.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     for variant, options in STUDIES[name].items():
         runs = results.setdefault(variant, [])
-        options = {"recipe": BASE, "epochs": 1} | options
+        options = {"recipe": BASE, "epochs": 1, "init": "xavier"} | options
         epochs = options.pop("epochs")
         options["recipe"] = replace(options["recipe"], num_epochs=epochs)
         for seed in SEEDS[len(runs) :]:
             try:
-                runs.append(train_and_score(photos, pairs=pairs // epochs, seed=seed, **options)[1])
+                runs.append(score(pairs=pairs // epochs, seed=seed, **options))
             except FloatingPointError as error:
                 runs.append({"psnr": None, "seed": seed, "error": str(error)})
             write_json(results, path)
@@ -129,8 +134,9 @@ def main(args=None):
         parser.error(str(error))
     if not args.studies or "initialisation" in args.studies:
         write_json(gradient_sizes(photos, SEEDS[0]), args.results / "gradients.json")
+    score = cache(lambda **options: train_and_score(photos, **options)[1])
     for name in args.studies or STUDIES:
-        run_study(photos, name, args.results, args.pairs)
+        run_study(score, name, args.results, args.pairs)
 
 
 if __name__ == "__main__":
