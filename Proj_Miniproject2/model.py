@@ -384,6 +384,7 @@ class Convolution(Module):
         self.dilation = pair(dilation, "dilation", 1)
         self.precision = None  # dtype of the matrix products, None for the weight's
         self.input_grad = True  # False: backward returns None, for the first layer of a network in training
+        self.lifted = None  # a dict while the weight can't change: the lifted weight, by kind of map
 
         x_channels, y_channels = self.x_and_y(in_channels, out_channels)
         # In memory (K0, K1, x_channels / groups, y_channels), as the matrix products want it.
@@ -453,7 +454,10 @@ class Convolution(Module):
         n, *size, _ = images.shape
         output = images.new_empty(n, *self.output_size(size), self.out_channels)
         maps, source, target = self.maps(n, tuple(size), tuple(output.shape[1:3]))
-        weight = maps.lift_weight(self.weight.permute(2, 3, 1, 0)).to(source.dtype)
+        lifted, kind = {} if self.lifted is None else self.lifted, maps.matrix is None
+        if kind not in lifted:
+            lifted[kind] = maps.lift_weight(self.weight.permute(2, 3, 1, 0)).to(source.dtype)
+        weight = lifted[kind]
         matrices, _ = self.x_and_y(weight, weight.mT)
         for part in maps.parts(n):
             output[part] = target.lower(multiply(source.lift(images[part]), matrices), self.out_channels)
@@ -1090,18 +1094,17 @@ class Model:
     @contextlib.contextmanager
     def prepared(self, recipe):
         """The network as training wants it; afterwards as it was, with its weights, should training fail."""
-        convolutions = [layer for layer in self.network if isinstance(layer, Convolution)]
         before = self.network.state_dict()
         try:
-            for layer in convolutions:
+            for layer in self.convolutions():
                 layer.precision = torch.bfloat16 if recipe.precision == "bfloat16" else None
-            convolutions[0].input_grad = False  # nobody asks for the gradient of the images
+            self.network[0].input_grad = False  # nobody asks for the gradient of the images
             yield
         except BaseException:
             self.network.load_state_dict(before)
             raise
         finally:
-            for layer in convolutions:
+            for layer in self.convolutions():
                 layer.precision, layer.input_grad = None, True
 
     def make_optimizer(self, recipe):
@@ -1168,7 +1171,7 @@ class Model:
         output = test_input.new_empty(test_input.shape, dtype=torch.float32)
         batch = max(1, self.BATCH_PIXELS // (min(height, self.SIDE) * min(width, self.SIDE)))
         corners = product(range(0, n, batch), range(0, height, self.SIDE), range(0, width, self.SIDE))
-        with fast_products(self.device):
+        with fast_products(self.device), self.frozen():
             for first, top, left in corners:
                 images = slice(first, first + batch)
                 rows, inner_rows, outer_rows = self.tile(top, height)
@@ -1181,6 +1184,20 @@ class Model:
                 inner = piece[:, :, inner_rows, inner_columns] * 255
                 output[images, :, outer_rows, outer_columns] = inner.to(output.device)
         return output
+
+    @contextlib.contextmanager
+    def frozen(self):
+        """The convolutions lift their weights once for all pieces."""
+        try:
+            for layer in self.convolutions():
+                layer.lifted = {}
+            yield
+        finally:
+            for layer in self.convolutions():
+                layer.lifted = None
+
+    def convolutions(self):
+        return [layer for layer in self.network if isinstance(layer, Convolution)]
 
     def tile(self, start, size):
         """Which pixels, of `size` along one axis, the network must see for the tile from `start` on.
