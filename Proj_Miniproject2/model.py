@@ -885,7 +885,8 @@ class Recipe:
     weight_decay: as in the optimiser
     average: how much of the running average of the weights stays from step to step (less in the beginning); the
         average is what the model keeps. 0 for none
-    augment: flip and transpose the pairs at random, both images alike, and swap input and target
+    augment: flip and transpose the pairs at random, both images alike
+    exchange: swap input and target at random, where both are noisy
     precision: "float32", or "bfloat16" for the matrix products of the convolutions (weights, their gradients and all
         else stay float32): about twice as fast on processors with bfloat16 units, slow on others
     """
@@ -900,6 +901,7 @@ class Recipe:
     weight_decay: float = 0.0
     average: float = 0.999
     augment: bool = True
+    exchange: bool = True
     precision: str = "float32"
 
     def __post_init__(self):
@@ -929,7 +931,15 @@ SCHEDULES = {
 DEFAULT = Recipe()
 # The report's: plain SGD, 0.5 for 10 epochs, then 0.1 for 30.
 REPORT = Recipe(
-    num_epochs=40, optimizer="sgd", lr=0.5, momentum=0, schedule="steps", warmup=0, average=0, augment=False
+    num_epochs=40,
+    optimizer="sgd",
+    lr=0.5,
+    momentum=0,
+    schedule="steps",
+    warmup=0,
+    average=0,
+    augment=False,
+    exchange=False,
 )
 # For weights that are good already: steps so small that they do no harm.
 FINETUNE = replace(DEFAULT, num_epochs=1, lr=1e-3)
@@ -1126,6 +1136,8 @@ class Model:
             ]
             if recipe.augment:
                 batch = augment(*batch, rng)
+            if recipe.exchange and rng.random() < 0.5:
+                batch = batch[::-1]
             self.optimizer.lr = recipe.lr_at((epoch + (step + 0.5) / len(batches)) / recipe.num_epochs)
             self.optimizer.zero_grad()
             total += self.loss(self.network(batch[0]), batch[1]) * len(index)
@@ -1212,10 +1224,10 @@ class Model:
 
 
 def augment(inputs, targets, rng):
-    """One of the eight symmetries of the square for a batch of pairs, both images alike, and perhaps their exchange."""
+    """One of the eight symmetries of the square for a batch of pairs, both images alike."""
     for axis in (2, 3):
         if rng.random() < 0.5:
             inputs, targets = inputs.flip(axis), targets.flip(axis)
     if inputs.shape[2] == inputs.shape[3] and rng.random() < 0.5:
         inputs, targets = inputs.transpose(2, 3), targets.transpose(2, 3)
-    return (targets, inputs) if rng.random() < 0.5 else (inputs, targets)
+    return inputs, targets

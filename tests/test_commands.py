@@ -117,7 +117,6 @@ def test_adam_trains_in_place_of_the_recipes_optimiser(photos, monkeypatch):
         (train, ["nowhere"], "nowhere"),
         (train, ["{photos}", "--lr", "0"], "lr must be positive"),
         (train, ["{photos}", "--num-epochs", "0"], "num_epochs"),
-        (train, ["{photos}", "--data", "clean"], "augment=False"),
         (train, ["{photos}", "--out", "no/such/folder/weights.pth"], "there is no folder"),
         (evaluate, ["nowhere.pkl"], "nowhere.pkl"),
         (evaluate, ["{val_data}", "--weights", "nowhere.pth"], "nowhere.pth"),

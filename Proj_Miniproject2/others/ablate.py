@@ -31,11 +31,7 @@ PLAIN_SGD = replace(SGD, lr=5.0, momentum=0)
 STUDIES = {
     "initialisation": {
         f"{name}, {init}": dict(init=init, **options)
-        for name, options in (
-            ("Muon", dict(recipe=BASE)),
-            ("Adam", dict(recipe=ADAM, make=AdamModel)),
-            ("SGD", dict(recipe=SGD)),
-        )
+        for name, options in (("Muon", dict(recipe=BASE)), ("SGD", dict(recipe=SGD)))
         for init in ("torch", "xavier", "kaiming")
     },
     "optimiser": {
@@ -53,7 +49,7 @@ STUDIES = {
     "momentum": {
         f"{recipe.optimizer} {recipe.momentum:g}": dict(recipe=recipe)
         for recipe in (
-            *(replace(BASE, momentum=momentum) for momentum in (0, 0.9, 0.95, 0.98)),
+            *(replace(BASE, momentum=momentum) for momentum in (0, 0.95)),
             *(PLAIN_SGD, SGD, replace(SGD, lr=0.3, momentum=0.97)),
         )
     },
@@ -65,13 +61,13 @@ STUDIES = {
     },
     "augmentation": {
         f"{data} pairs, {'with' if augment else 'without'}": dict(
-            data=data, epochs=10, recipe=replace(BASE, augment=augment)
+            data=data, epochs=10, recipe=replace(BASE, augment=augment, exchange=augment)
         )
         for data in ("fixed", "fresh")
         for augment in (False, True)
     },
     "target": {
-        target: dict(data=data, recipe=replace(BASE, augment=False))
+        target: dict(data=data, recipe=replace(BASE, exchange=False))
         for target, data in (("noisy", "fresh"), ("clean", "clean"))
     },
     "precision": {name: dict(recipe=replace(BASE, precision=name)) for name in ("float32", "bfloat16")},
