@@ -26,11 +26,13 @@ def table(head, rows):
 
 
 TRAININGS = {
-    "best": "`bestmodel.pth`: fresh pairs, some of them Gaussian at the end",
-    "plain": "fresh pairs, none of them Gaussian",
+    "best": "`bestmodel.pth`: the pupil of the next",
+    "before": "the third stage of its teacher",
+    "adam": "the first stage of its teacher: Adam, fresh pairs",
+    "muon": "Muon instead of Adam",
+    "mixed": "Adam, fresh pairs, Gaussian ones among them at the end",
     "default": "`Model().train(noisy1, noisy2)`, fixed pairs",
     "one-epoch": "`Model().train(noisy1, noisy2, num_epochs=1)`",
-    "sgd": "the same with SGD and momentum",
     "report": "the report's recipe, fixed pairs",
 }
 
@@ -45,11 +47,11 @@ def psnr():
 
 
 def robustness():
-    best, plain = read("evaluate-best.json"), read("evaluate-plain.json")
+    best, mixed = read("evaluate-best.json"), read("evaluate-mixed.json")
     rows = [
-        [name, *(f"{v:.2f}" for v in (s["noisy"], s["denoised"], plain[name]["denoised"]))] for name, s in best.items()
+        [name, *(f"{v:.2f}" for v in (s["noisy"], s["denoised"], mixed[name]["denoised"]))] for name, s in best.items()
     ]
-    return table(["", "noisy", "`bestmodel.pth`", "without Gaussian pairs"], rows)
+    return table(["", "noisy", "`bestmodel.pth`", "with Gaussian pairs"], rows)
 
 
 def gradients():

@@ -13,6 +13,7 @@ from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.model import (
     MSE,
     SGD,
+    Adam,
     Conv2d,
     Module,
     Muon,
@@ -24,7 +25,6 @@ from Proj_Miniproject2.model import (
     TransposeConv2d,
     Upsampling,
 )
-from Proj_Miniproject2.others.adam import Adam
 
 # Relative to the largest value of the reference tensor.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}

@@ -11,7 +11,6 @@ from PIL import Image
 
 from Proj_Miniproject2.model import DEFAULT, Model, Recipe, save
 from Proj_Miniproject2.others import ablate, evaluate, train
-from Proj_Miniproject2.others.adam import Adam, AdamModel
 from Proj_Miniproject2.others.photos import PairStream, load_photos
 
 
@@ -104,11 +103,28 @@ def test_ablations_train_once_what_several_studies_ask_for(photos, tmp_path, mon
     assert len(asked) == 2 * (5 + 3 - 1) and not any(a == b for i, a in enumerate(asked) for b in asked[:i])
 
 
-def test_adam_trains_in_place_of_the_recipes_optimiser(photos, monkeypatch):
+def test_the_teachers_ensemble_turns_with_the_image(tmp_path):
+    """As the mean over a whole group of symmetries must; and two equal teachers teach as one."""
+    models = [Model(), Model()]
+    images = torch.randint(256, (3, 3, 12, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    mean = train.ensemble(models, images)
+    for turn in (lambda t: t.flip(2), lambda t: t.flip(3), lambda t: t.mT):
+        torch.testing.assert_close(train.ensemble(models, turn(images)), turn(mean), rtol=0, atol=1e-3)
+    single = [train.ensemble([model], images) for model in models]
+    torch.testing.assert_close((single[0] + single[1]) / 2, mean, rtol=0, atol=1e-3)
+    assert (single[0] - single[1]).abs().max() > 1 and (single[0] - models[0].predict(images)).abs().max() > 1
+
+
+def test_a_pupil_comes_near_its_teacher(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
-    recipe = Recipe(num_epochs=1, batch_size=4)
-    model, results = train.train_and_score(load_photos(photos), recipe, pairs=8, make=AdamModel)
-    assert results["optimizer"] == "adam" and isinstance(model.optimizer, Adam)
+    teacher, weights = Model(), tmp_path / "teacher.pth"
+    save(teacher.network.state_dict(), weights)
+    recipe = Recipe(num_epochs=6, batch_size=4)
+    pupil, results = train.train_and_score(load_photos(photos), recipe, pairs=40, data="fixed", teachers=[weights])
+    images = torch.randint(256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    target = train.ensemble([teacher], images)
+    before, after = ((model.predict(images) - target).square().mean() for model in (Model(), pupil))
+    assert after < 0.2 * before and results["exchange"] is False
 
 
 @pytest.mark.parametrize(

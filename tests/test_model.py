@@ -384,7 +384,11 @@ def interrupted_fit(model, data, epochs, stop, **options):
 
 
 @pytest.mark.parametrize("stop", [1, 2])
-@pytest.mark.parametrize("recipe", [DEFAULT, replace(REPORT, momentum=0.9)], ids=["muon", "sgd"])
+@pytest.mark.parametrize(
+    "recipe",
+    [DEFAULT, replace(DEFAULT, optimizer="adam", lr=4e-3), replace(REPORT, momentum=0.9)],
+    ids=["muon", "adam", "sgd"],
+)
 def test_resumed_training_gives_the_same_weights(tmp_path, recipe, stop):
     data, start, path = pairs(12), values(Model()), tmp_path / "checkpoint.pth"
     recipe = replace(recipe, batch_size=4)

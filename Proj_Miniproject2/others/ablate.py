@@ -15,14 +15,13 @@ from pathlib import Path
 import torch
 
 from ..model import DEFAULT, REPORT, Convolution, Model, initialize
-from .adam import AdamModel
 from .photos import PairStream, load_photos
 from .train import split, train_and_score, write_json
 
 PAIRS = 10_000
 SEEDS = (0, 1)
 BASE = replace(DEFAULT, precision="bfloat16")
-ADAM = replace(BASE, lr=4e-3)
+ADAM = replace(BASE, optimizer="adam", lr=4e-3)
 SGD = replace(BASE, optimizer="sgd", lr=1.0, momentum=0.9)
 PLAIN_SGD = replace(SGD, lr=5.0, momentum=0)
 
@@ -38,7 +37,7 @@ STUDIES = {
         "SGD as in the report": dict(recipe=replace(REPORT, precision="bfloat16")),
         "SGD with cosine and average": dict(recipe=PLAIN_SGD),
         "SGD with cosine, average and momentum": dict(recipe=SGD),
-        "Adam": dict(recipe=ADAM, make=AdamModel),
+        "Adam": dict(recipe=ADAM),
         "Muon": dict(recipe=BASE),
     },
     "learning-rate": {

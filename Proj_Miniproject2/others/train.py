@@ -10,6 +10,7 @@ import json
 import os
 import time
 from dataclasses import asdict, fields, replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -38,28 +39,50 @@ def gaussian_pairs(stream, n, seed):
     return [torch.cat([gaussian_noise(part, sigma, generator) for sigma, part in parts]) for _ in range(2)]
 
 
+def ensemble(models, images):
+    """The mean of the models' predictions for (N, 3, S, S) and its eight symmetries, each turned back: float32."""
+    from tqdm import tqdm
+
+    parts = []
+    for part in tqdm(images.split(1000), desc="targets", unit="000", disable=None):
+        total = 0
+        for model, turns, flips in product(models, range(4), ((), (3,))):
+            turned = part.rot90(turns, (2, 3)).flip(flips)
+            total += model.predict(turned).flip(flips).rot90(-turns, (2, 3))
+        parts.append((total / (8 * len(models))).clamp(0, 255))
+    return torch.cat(parts)
+
+
 def train_and_score(
-    photos, recipe, pairs=50_000, seed=0, init="xavier", data="fresh", gaussian=0, start=None, checkpoint=None,
-    make=Model,
+    photos, recipe, pairs=50_000, seed=0, init="xavier", data="fresh", gaussian=0, start=None, teachers=(),
+    checkpoint=None,
 ):  # fmt: skip
     """Train a new model, and measure it on the photos set aside.
 
     pairs: in an epoch. init: "xavier", "kaiming" or "torch". data: "fresh" pairs in every epoch, "fixed" ones, as from
     the course's file, or "clean" for fresh ones whose targets are the clean images. gaussian: the share of the pairs
     that have Gaussian noise in the last quarter of the epochs. start: a file of weights to go on from, instead of init.
-    checkpoint: see `Model.train`. make: what makes the model.
+    teachers: files of weights; the mean of what they make of the noisy inputs is then the target.
+    checkpoint: see `Model.train`.
     Returns (model, results), the results a dict for JSON.
     """
-    if data == "clean":
+    if data == "clean" or teachers:
         recipe = replace(recipe, exchange=False)
     training, held_out = split(photos)
     stream = PairStream(training)
     torch.manual_seed(seed)
-    model = make()
+    model = Model()
     initialize(model.network, init)
     if start:
         model.load_weights(start)
-    fixed = pairs_of(training, pairs, seed, clean=False) if data == "fixed" else None
+    models = [Model() for _ in teachers]
+    for teacher, path in zip(models, teachers, strict=True):
+        teacher.load_weights(path)
+
+    def taught(pair):
+        return (pair[0], ensemble(models, pair[0])) if models else pair
+
+    fixed = taught(pairs_of(training, pairs, seed, clean=False)) if data == "fixed" else None
 
     def draw(epoch):
         if data == "fixed":
@@ -73,7 +96,7 @@ def train_and_score(
         if others:
             other_pair = gaussian_pairs(stream, others, stream_seed + 500_000)
             pair = [torch.cat(both) for both in zip(pair, other_pair, strict=True)]
-        return pair
+        return taught(pair)
 
     begin = time.perf_counter()
     model.fit(draw, recipe=recipe, seed=seed, checkpoint=checkpoint)
@@ -90,7 +113,7 @@ def train_and_score(
         "pairs": pairs,
         "seed": seed,
         **asdict(recipe),
-        "optimizer": type(model.optimizer).__name__.lower(),
+        "teachers": len(teachers),
     }
 
 
@@ -120,6 +143,10 @@ def main(args=None):
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--init", choices=("xavier", "kaiming", "torch"), default="xavier", help="(%(default)s)")
     parser.add_argument("--start", type=Path, metavar="FILE", help="weights to go on from, instead of --init")
+    parser.add_argument(
+        "--teacher", type=Path, nargs="+", default=[], metavar="FILE",
+        help="weights whose mean prediction, over all symmetries of the image, is the target",
+    )  # fmt: skip
     parser.add_argument("--data", choices=("fresh", "fixed", "clean"), default="fresh", help="(%(default)s)")
     parser.add_argument("--gaussian", type=float, default=0, help="share of pairs with Gaussian noise at the end (0)")
     parser.add_argument("--recipe", choices=RECIPES, default="default", help="whose fields the next options change")
@@ -133,8 +160,9 @@ def main(args=None):
         recipe = replace(RECIPES[args.recipe], **changed)
         photos = load_photos(args.photos)
         model, results = train_and_score(
-            photos, recipe, args.pairs, args.seed, args.init, args.data, args.gaussian, args.start, args.checkpoint
-        )
+            photos, recipe, args.pairs, args.seed, args.init, args.data, args.gaussian, args.start, args.teacher,
+            args.checkpoint,
+        )  # fmt: skip
     except (ValueError, OSError) as error:
         parser.error(str(error))
     save(model.network.to("cpu").state_dict(), args.out)
