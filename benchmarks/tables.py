@@ -26,9 +26,10 @@ def table(head, rows):
 
 
 TRAININGS = {
-    "best": "`bestmodel.pth`: the pupil of the next",
-    "before": "the third stage of its teacher",
-    "adam": "the first stage of its teacher: Adam, fresh pairs",
+    "best": "`bestmodel.pth`: its own pupil",
+    "finetune": "`bestmodel.pth` and one more epoch of `train`, fixed pairs",
+    "before": "its teacher, third stage",
+    "adam": "its teacher, first stage: Adam, fresh pairs",
     "muon": "Muon instead of Adam",
     "mixed": "Adam, fresh pairs, Gaussian ones among them at the end",
     "default": "`Model().train(noisy1, noisy2)`, fixed pairs",
