@@ -349,11 +349,12 @@ def pair(value, name, least):
 def check_kind(module, tensor, like=None):
     """Raise unless `tensor` is a floating-point tensor and, with `like`, has the dtype and device of that."""
     kind = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor)
-    if like is None and not (isinstance(tensor, torch.Tensor) and tensor.is_floating_point()):
-        raise TypeError(f"{module!r} expected a floating-point tensor, got {kind}")
-    if like is not None and kind != like.dtype:
+    if like is None:
+        if not (isinstance(tensor, torch.Tensor) and tensor.is_floating_point()):
+            raise TypeError(f"{module!r} expected a floating-point tensor, got {kind}")
+    elif kind != like.dtype:
         raise TypeError(f"{module!r} expected a tensor of {like.dtype}, got {kind}")
-    if like is not None and tensor.device != like.device:
+    elif tensor.device != like.device:
         raise ValueError(f"{module!r} expected a tensor on {like.device}, got one on {tensor.device}")
 
 
@@ -722,6 +723,12 @@ class MSE(Module):
 # The optimisers
 
 
+def check_not_negative(**numbers):
+    for name, value in numbers.items():
+        if not value >= 0:  # also where it is NaN
+            raise ValueError(f"{name} must be at least 0, got {value}")
+
+
 class Optimizer:
     """The parameters to train, and their gradients' reset. Making an optimiser starts its `state` in them afresh."""
 
@@ -760,9 +767,7 @@ class SGD(Optimizer):
     """
 
     def __init__(self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False):
-        for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
-            if not value >= 0:
-                raise ValueError(f"{name} must be at least 0, got {value}")
+        check_not_negative(lr=lr, momentum=momentum, weight_decay=weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError(f"nesterov needs a momentum and no dampening, got {momentum} and {dampening}")
         super().__init__(params)
@@ -801,9 +806,7 @@ class Adam(Optimizer):
     """
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):
-        for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
-            if not value >= 0:
-                raise ValueError(f"{name} must be at least 0, got {value}")
+        check_not_negative(lr=lr, eps=eps, weight_decay=weight_decay)
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must lie in [0, 1), got {betas}")
         super().__init__(params)
@@ -844,9 +847,7 @@ class Muon(Optimizer):
     """
 
     def __init__(self, params, lr=1e-3, weight_decay=0.1, momentum=0.95):
-        for name, value in (("lr", lr), ("weight_decay", weight_decay)):
-            if not value >= 0:
-                raise ValueError(f"{name} must be at least 0, got {value}")
+        check_not_negative(lr=lr, weight_decay=weight_decay)
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
         super().__init__(params)

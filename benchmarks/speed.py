@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from Proj_Miniproject2.model import DEFAULT, MSE, REPORT, SGD, Convolution, Model, fast_products
+from Proj_Miniproject2.model import DEFAULT, MSE, REPORT, SGD, Model, fast_products
 from Proj_Miniproject2.others.train import write_json
 
 ROOT = Path(__file__).parents[1]
@@ -103,9 +103,8 @@ class Ours:
         self.model.device = device
         self.network = self.model.network.to(device)
         self.network.load_state_dict(reference().state_dict())
-        for layer in self.network:
-            if isinstance(layer, Convolution):
-                layer.precision = precision
+        for layer in self.model.convolutions():
+            layer.precision = precision
         self.network[0].input_grad = False  # as Model.fit does
         self.loss = MSE()
         self.optimizer = SGD(self.network.param(), LR, MOMENTUM)

@@ -103,8 +103,8 @@ def test_ablations_train_once_what_several_studies_ask_for(photos, tmp_path, mon
     assert len(asked) == 2 * (5 + 3 - 1) and not any(a == b for i, a in enumerate(asked) for b in asked[:i])
 
 
-def test_the_teachers_ensemble_turns_with_the_image(tmp_path):
-    """As the mean over a whole group of symmetries must; and two equal teachers teach as one."""
+def test_the_teachers_ensemble_turns_with_the_image():
+    """As the mean over a whole group of symmetries must; and all teachers count alike."""
     models = [Model(), Model()]
     images = torch.randint(256, (3, 3, 12, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     mean = train.ensemble(models, images)

@@ -29,8 +29,8 @@ PLAIN_SGD = replace(SGD, lr=5.0, momentum=0)
 # all, so that each comes as often)
 STUDIES = {
     "initialisation": {
-        f"{name}, {init}": dict(init=init, **options)
-        for name, options in (("Muon", dict(recipe=BASE)), ("SGD", dict(recipe=SGD)))
+        f"{name}, {init}": dict(init=init, recipe=recipe)
+        for name, recipe in (("Muon", BASE), ("SGD", SGD))
         for init in ("torch", "xavier", "kaiming")
     },
     "optimiser": {
