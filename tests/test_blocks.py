@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -1138,20 +1139,23 @@ def test_muon_moves_by_the_polynomial_of_the_singular_values(
             assert_near(value, twin, dtype, f"{sizes} {kernel}", scale=lr * 100)
 
 
+@DTYPES
 @given(rows=st.integers(1, 40), columns=st.integers(1, 40), seed=SEEDS)
-def test_muon_is_torchs_but_for_torchs_bfloat16(rows, columns, seed):
+def test_muon_is_torchs_but_for_torchs_bfloat16(dtype, rows, columns, seed):
     draws = generator(seed)
-    start = torch.randn(rows, columns, generator=draws)
+    start = torch.randn(rows, columns, generator=draws, dtype=torch.float64)
     twin = torch.nn.Parameter(start.clone())
-    ours = Parameter(start[:, :, None, None].clone())
+    ours = Parameter(start[:, :, None, None].to(dtype))
     optimizer, reference = Muon([ours], lr=0.1), torch.optim.Muon([twin], lr=0.1)
     for _ in range(3):
-        twin.grad = torch.randn(rows, columns, generator=draws)
+        twin.grad = torch.randn(rows, columns, generator=draws, dtype=torch.float64)
         ours.grad.copy_(twin.grad[:, :, None, None])
         optimizer.step()
-        reference.step()
-    moved = (twin.detach() - start).norm()
-    assert (ours.value[:, :, 0, 0] - twin.detach()).norm() < 0.05 * moved
+        # torch rounds the matrix to bfloat16 before it multiplies; here it must not
+        with patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):
+            reference.step()
+    # a singular value near 0 grows up to 485 times, and so does its rounding
+    assert_near(ours.value[:, :, 0, 0], twin.detach(), dtype, f"{rows} x {columns}", scale=10)
 
 
 def test_muon_of_a_gradient_of_zero_stays():
