@@ -478,17 +478,15 @@ class Convolution(Module):
         n, *size, _ = images.shape
         maps, source, target = self.maps(n, tuple(size), tuple(shape[-2:]))
         input_grads = images.new_empty(images.shape) if self.input_grad else None
-        weight_grad = None
+        weight_grad = self._weight.grad.permute(2, 3, 1, 0)
         transposed, _ = self.x_and_y(weight.mT, weight)
         for part in maps.parts(n):
             lifted = target.lift(grads[part])
-            x, y = self.x_and_y(source.lift(images[part]), lifted)
-            part_grad = multiply(x.mT, y).to(self.weight.dtype)
-            weight_grad = part_grad if weight_grad is None else weight_grad.add_(part_grad)
             if self.input_grad:
                 input_grads[part] = source.lower(multiply(lifted, transposed), self.in_channels)
-        if n:
-            maps.lower_weight(weight_grad, self._weight.grad.permute(2, 3, 1, 0))
+            x, y = self.x_and_y(source.lift(images[part]), lifted)
+            maps.lower_weight(multiply(x.mT, y).to(weight_grad.dtype), weight_grad)
+            del lifted, x, y  # makes room for the next part's
         if self._bias:
             self._bias.grad.add_(grads.sum((0, 1, 2)))
         if self.input_grad:
