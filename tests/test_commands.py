@@ -103,28 +103,41 @@ def test_ablations_train_once_what_several_studies_ask_for(photos, tmp_path, mon
     assert len(asked) == 2 * (5 + 3 - 1) and not any(a == b for i, a in enumerate(asked) for b in asked[:i])
 
 
-def test_the_teachers_ensemble_turns_with_the_image():
-    """As the mean over a whole group of symmetries must; and all teachers count alike."""
-    models = [Model(), Model()]
+def test_turned_predictions_are_those_of_the_eight_symmetries():
+    model = Model()
     images = torch.randint(256, (3, 3, 12, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    mean = train.ensemble(models, images)
-    for turn in (lambda t: t.flip(2), lambda t: t.flip(3), lambda t: t.mT):
-        torch.testing.assert_close(train.ensemble(models, turn(images)), turn(mean), rtol=0, atol=1e-3)
-    single = [train.ensemble([model], images) for model in models]
-    torch.testing.assert_close((single[0] + single[1]) / 2, mean, rtol=0, atol=1e-3)
-    assert (single[0] - single[1]).abs().max() > 1 and (single[0] - models[0].predict(images)).abs().max() > 1
+    undo = [lambda t: t, lambda t: t.flip(2), lambda t: t.flip(3), lambda t: t.flip(2, 3)]
+    undo += [lambda t, u=u: u(t).mT for u in undo]
+    # each of these is its own inverse, but for the two quarter turns, which are each other's
+    inverse = [*undo[:5], undo[6], undo[5], undo[7]]
+    symmetric = torch.stack([back(model.predict(turn(images))) for turn, back in zip(undo, inverse, strict=True)])
+    draws = torch.Generator().manual_seed(0)
+    seen = set()
+    for _ in range(60):
+        distances = (train.turned_prediction(model, images, draws) - symmetric).abs().amax((1, 2, 3, 4))
+        assert distances.min() < 1e-3 and (distances < 1e-3).sum() == 1
+        seen.add(int(distances.argmin()))
+    assert len(seen) == 8
 
 
-def test_a_pupil_comes_near_its_teacher(photos, tmp_path, monkeypatch):
+def test_a_pupil_comes_near_the_mean_of_the_symmetries(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
-    teacher, weights = Model(), tmp_path / "teacher.pth"
-    save(teacher.network.state_dict(), weights)
-    recipe = Recipe(num_epochs=6, batch_size=4)
-    pupil, results = train.train_and_score(load_photos(photos), recipe, pairs=40, data="fixed", teachers=[weights])
+    stack, checkpoint = load_photos(photos), tmp_path / "checkpoint.pth"
+    options = {"recipe": Recipe(num_epochs=1, batch_size=4), "pairs": 40, "data": "fixed"}
+    teacher, _ = train.train_and_score(stack, **options)
+    pupil, results = train.train_and_score(stack, **options, pupil_epochs=4, checkpoint=checkpoint)
+    assert results["pupil_epochs"] == 4
     images = torch.randint(256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    target = train.ensemble([teacher], images)
-    before, after = ((model.predict(images) - target).square().mean() for model in (Model(), pupil))
-    assert after < 0.2 * before and results["exchange"] is False
+    draws = torch.Generator().manual_seed(0)
+    target = torch.stack([train.turned_prediction(teacher, images, draws) for _ in range(100)]).mean(0)
+    before, after = ((model.predict(images) - target).square().mean() for model in (teacher, pupil))
+    assert after < 0.5 * before
+
+    # interrupted between the two trainings, it comes to the same
+    (tmp_path / "checkpoint.pth.pupil").unlink()
+    again, _ = train.train_and_score(stack, **options, pupil_epochs=4, checkpoint=checkpoint)
+    states = [model.network.state_dict() for model in (pupil, again)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 @pytest.mark.parametrize(
@@ -133,6 +146,7 @@ def test_a_pupil_comes_near_its_teacher(photos, tmp_path, monkeypatch):
         (train, ["nowhere"], "nowhere"),
         (train, ["{photos}", "--lr", "0"], "lr must be positive"),
         (train, ["{photos}", "--num-epochs", "0"], "num_epochs"),
+        (train, ["{photos}", "--pupil-epochs", "-1"], "num_epochs"),
         (train, ["{photos}", "--out", "no/such/folder/weights.pth"], "there is no folder"),
         (evaluate, ["nowhere.pkl"], "nowhere.pkl"),
         (evaluate, ["{val_data}", "--weights", "nowhere.pth"], "nowhere.pth"),

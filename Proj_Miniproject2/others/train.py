@@ -10,7 +10,6 @@ import json
 import os
 import time
 from dataclasses import asdict, fields, replace
-from itertools import product
 from pathlib import Path
 
 import torch
@@ -39,50 +38,42 @@ def gaussian_pairs(stream, n, seed):
     return [torch.cat([gaussian_noise(part, sigma, generator) for sigma, part in parts]) for _ in range(2)]
 
 
-def ensemble(models, images):
-    """The mean of the models' predictions for (N, 3, S, S) and its eight symmetries, each turned back: float32."""
-    from tqdm import tqdm
+def turned_prediction(model, images, generator):
+    """What the model makes of (N, 3, S, S) that are turned and mirrored at random, and turned back: float32.
 
+    All of its draws together have the mean of the predictions over the image's eight symmetries.
+    """
     parts = []
-    for part in tqdm(images.split(1000), desc="targets", unit="000", disable=None):
-        total = 0
-        for model, turns, flips in product(models, range(4), ((), (3,))):
-            turned = part.rot90(turns, (2, 3)).flip(flips)
-            total += model.predict(turned).flip(flips).rot90(-turns, (2, 3))
-        parts.append((total / (8 * len(models))).clamp(0, 255))
+    for part in images.split(500):
+        turns, mirrored = (int(torch.randint(n, (), generator=generator)) for n in (4, 2))
+        flips = (3,) * mirrored
+        prediction = model.predict(part.rot90(turns, (2, 3)).flip(flips))
+        parts.append(prediction.flip(flips).rot90(-turns, (2, 3)))
     return torch.cat(parts)
 
 
 def train_and_score(
-    photos, recipe, pairs=50_000, seed=0, init="xavier", data="fresh", gaussian=0, start=None, teachers=(),
-    checkpoint=None,
+    photos, recipe, pairs=50_000, seed=0, init="xavier", data="fresh", gaussian=0, pupil_epochs=0, checkpoint=None,
 ):  # fmt: skip
     """Train a new model, and measure it on the photos set aside.
 
     pairs: in an epoch. init: "xavier", "kaiming" or "torch". data: "fresh" pairs in every epoch, "fixed" ones, as from
     the course's file, or "clean" for fresh ones whose targets are the clean images. gaussian: the share of the pairs
-    that have Gaussian noise in the last quarter of the epochs. start: a file of weights to go on from, instead of init.
-    teachers: files of weights; the mean of what they make of the noisy inputs is then the target.
-    checkpoint: see `Model.train`.
+    that have Gaussian noise in the last quarter of the epochs. pupil_epochs: of a second training, with half the
+    learning rate, whose targets are what the first one's weights make of the inputs, turned at random.
+    checkpoint: see `Model.train`; the second training's is beside it, with ".pupil" after its name.
     Returns (model, results), the results a dict for JSON.
     """
-    if data == "clean" or teachers:
+    if data == "clean":
         recipe = replace(recipe, exchange=False)
+    if pupil_epochs:
+        second = replace(recipe, num_epochs=pupil_epochs, lr=recipe.lr / 2, exchange=False)
     training, held_out = split(photos)
     stream = PairStream(training)
     torch.manual_seed(seed)
     model = Model()
     initialize(model.network, init)
-    if start:
-        model.load_weights(start)
-    models = [Model() for _ in teachers]
-    for teacher, path in zip(models, teachers, strict=True):
-        teacher.load_weights(path)
-
-    def taught(pair):
-        return (pair[0], ensemble(models, pair[0])) if models else pair
-
-    fixed = taught(pairs_of(training, pairs, seed, clean=False)) if data == "fixed" else None
+    fixed = pairs_of(training, pairs, seed, clean=False) if data == "fixed" else None
 
     def draw(epoch):
         if data == "fixed":
@@ -96,10 +87,19 @@ def train_and_score(
         if others:
             other_pair = gaussian_pairs(stream, others, stream_seed + 500_000)
             pair = [torch.cat(both) for both in zip(pair, other_pair, strict=True)]
-        return taught(pair)
+        return pair
 
     begin = time.perf_counter()
     model.fit(draw, recipe=recipe, seed=seed, checkpoint=checkpoint)
+    if pupil_epochs:
+        teacher = Model()
+        teacher.network.load_state_dict(model.network.state_dict())
+
+        def teach(epoch):
+            noisy, _ = draw(recipe.num_epochs + epoch)
+            return noisy, turned_prediction(teacher, noisy, torch.Generator().manual_seed(epoch))
+
+        model.fit(teach, recipe=second, seed=seed, checkpoint=checkpoint and f"{checkpoint}.pupil")
     seconds = time.perf_counter() - begin
     noisy, _, clean = PairStream(held_out).draw_with_clean(VALIDATION_PAIRS, VALIDATION_SEED)
     return model, {
@@ -113,7 +113,7 @@ def train_and_score(
         "pairs": pairs,
         "seed": seed,
         **asdict(recipe),
-        "teachers": len(teachers),
+        "pupil_epochs": pupil_epochs,
     }
 
 
@@ -142,13 +142,9 @@ def main(args=None):
     parser.add_argument("--pairs", type=int, default=50_000, help="in an epoch (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--init", choices=("xavier", "kaiming", "torch"), default="xavier", help="(%(default)s)")
-    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to go on from, instead of --init")
-    parser.add_argument(
-        "--teacher", type=Path, nargs="+", default=[], metavar="FILE",
-        help="weights whose mean prediction, over all symmetries of the image, is the target",
-    )  # fmt: skip
     parser.add_argument("--data", choices=("fresh", "fixed", "clean"), default="fresh", help="(%(default)s)")
     parser.add_argument("--gaussian", type=float, default=0, help="share of pairs with Gaussian noise at the end (0)")
+    parser.add_argument("--pupil-epochs", type=int, default=0, help="of learning from itself, afterwards (0)")
     parser.add_argument("--recipe", choices=RECIPES, default="default", help="whose fields the next options change")
     add_recipe_arguments(parser)
     args = parser.parse_args(args)
@@ -160,7 +156,7 @@ def main(args=None):
         recipe = replace(RECIPES[args.recipe], **changed)
         photos = load_photos(args.photos)
         model, results = train_and_score(
-            photos, recipe, args.pairs, args.seed, args.init, args.data, args.gaussian, args.start, args.teacher,
+            photos, recipe, args.pairs, args.seed, args.init, args.data, args.gaussian, args.pupil_epochs,
             args.checkpoint,
         )  # fmt: skip
     except (ValueError, OSError) as error:
