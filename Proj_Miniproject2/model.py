@@ -262,15 +262,15 @@ class Correlation:
     """The maps X, Y and W of a convolution of images x (N, *x_size, x_channels) to y (N, *y_size, y_channels)."""
 
     def __init__(self, x_size, x_channels, y_size, y_channels, kernel, stride, padding, dilation, groups, fast,
-                 dtype, weight_dtype, device):  # fmt: skip
-        self.groups, self.x_channels, self.y_channels = groups, x_channels, y_channels
+                 dtype, device):  # fmt: skip
+        self.dtype, self.groups, self.x_channels, self.y_channels = dtype, groups, x_channels, y_channels
         if not fast:
             self.x = Tiles(x_size, y_size, dtype, padding, stride, kernel, dilation, groups=groups)
             self.y = Tiles(y_size, y_size, dtype, groups=groups)  # every pixel a window
             self.matrix = None
             return
 
-        def kron(matrices, dtype=dtype):
+        def kron(matrices):
             """The map for both dimensions at once."""
             p, q = matrices
             numbers = [[float(a * b) for a in row for b in column] for row in p for column in q]
@@ -294,14 +294,15 @@ class Correlation:
             self.x = Tiles(x_size, count, dtype, within, step, tile, stride, stride, kron(A))
             self.y = Tiles(y_size, count, dtype, ahead, tile, window, matrix=kron(B))
             G = [[row[::-1] for row in matrix] for matrix in G]
-        self.matrix = kron(G, weight_dtype)
+        self.matrix = kron(G)
 
     def lift_weight(self, weight):
         """W: (K0, K1, x_channels / groups, y_channels) -> (P, x's C', y's C')"""
         *kernel, c, o = weight.shape
         if self.matrix is None:
-            return weight.reshape(kernel[0] * kernel[1] * c, self.groups, o // self.groups).permute(1, 0, 2)
-        cells = weight.new_zeros(*self.taps, *self.unit, c, o)
+            weight = weight.to(self.dtype).reshape(kernel[0] * kernel[1] * c, self.groups, o // self.groups)
+            return weight.permute(1, 0, 2)
+        cells = weight.new_zeros(*self.taps, *self.unit, c, o, dtype=self.dtype)
         for i, j in product(*map(range, self.unit)):
             taps = weight[i :: self.unit[0], j :: self.unit[1]]
             cells[: taps.shape[0], : taps.shape[1], i, j] = taps
@@ -444,7 +445,7 @@ class Convolution(Module):
         maps = Correlation(
             *(x_size, x_channels, y_size, y_channels),
             *(self.kernel_size, self.stride, tuple(before for before, _ in self.pad()), self.dilation, self.groups),
-            *(fast, self.precision or self.weight.dtype, self.weight.dtype, self.weight.device),
+            *(fast, self.precision or self.weight.dtype, self.weight.device),
         )
         return maps, *self.x_and_y(maps.x, maps.y)
 
@@ -457,7 +458,7 @@ class Convolution(Module):
         maps, source, target = self.maps(n, tuple(size), tuple(output.shape[1:3]))
         lifted, kind = {} if self.lifted is None else self.lifted, maps.matrix is None
         if kind not in lifted:
-            lifted[kind] = maps.lift_weight(self.weight.permute(2, 3, 1, 0)).to(source.dtype)
+            lifted[kind] = maps.lift_weight(self.weight.permute(2, 3, 1, 0))
         weight = lifted[kind]
         matrices, _ = self.x_and_y(weight, weight.mT)
         for part in maps.parts(n):
@@ -485,7 +486,7 @@ class Convolution(Module):
             if self.input_grad:
                 input_grads[part] = source.lower(multiply(lifted, transposed), self.in_channels)
             x, y = self.x_and_y(source.lift(images[part]), lifted)
-            maps.lower_weight(multiply(x.mT, y).to(weight_grad.dtype), weight_grad)
+            maps.lower_weight(multiply(x.mT, y), weight_grad)
             del lifted, x, y  # makes room for the next part's
         if self._bias:
             self._bias.grad.add_(grads.sum((0, 1, 2)))

@@ -292,6 +292,24 @@ def test_wide_convolutions_equal_autograd(block, data, seed, x_layout, grad_layo
         check_convolution(block, options, shape, dtype, seed, x_layout, grad_layout)
 
 
+@pytest.mark.parametrize("block", [Conv2d, TransposeConv2d])
+@settings(max_examples=20)
+@given(data=st.data(), seed=SEEDS)
+def test_wide_convolutions_in_bfloat16(block, data, seed):
+    """Numbers rounded to 8 bits are wrong by up to 2^-9; minimal filtering makes some 12 times that of it."""
+    options, shape = data.draw(wide_options(block is TransposeConv2d))
+    layer, draws = block(**options), generator(seed)
+    layer.precision = torch.bfloat16
+    x = torch.randn(shape, generator=draws)
+    grad = torch.randn(layer(x).shape, generator=draws)
+    function, parameters = functional(block, options), [v.to(torch.float64) for v in values_of(layer)]
+    reference = by_autograd(function, x, parameters, grad)
+    squares = by_autograd(function, x**2, [p**2 for p in parameters], grad**2)
+    for ours, exact, square in zip(run(layer, x, grad), reference, squares, strict=True):
+        error, scale = (ours - exact).norm(), torch.maximum(exact.norm(), square.sum().sqrt())
+        assert ours.dtype == torch.float32 and error <= 0.03 * scale, f"{options} on {shape}: {error / scale:.1e}"
+
+
 @DTYPES
 @pytest.mark.parametrize(
     "block, arguments, shape",
