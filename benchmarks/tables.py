@@ -26,12 +26,12 @@ def table(head, rows):
 
 
 TRAININGS = {
-    "best": "`bestmodel.pth`: its own pupil",
+    "best": "`bestmodel.pth`: fresh pairs, Adam, at last its own pupil",
     "finetune": "`bestmodel.pth` and one more epoch of `train`, fixed pairs",
-    "before": "its teacher, third stage",
-    "adam": "its teacher, first stage: Adam, fresh pairs",
-    "muon": "Muon instead of Adam",
-    "mixed": "Adam, fresh pairs, Gaussian ones among them at the end",
+    "teacher": "its first training alone",
+    "adam": "the same without weight decay",
+    "muon": "Muon, without weight decay",
+    "mixed": "Adam, without weight decay, Gaussian pairs among the others at the end",
     "default": "`Model().train(noisy1, noisy2)`, fixed pairs",
     "one-epoch": "`Model().train(noisy1, noisy2, num_epochs=1)`",
     "report": "the report's recipe, fixed pairs",
@@ -42,7 +42,8 @@ def psnr():
     rows = [["noisy input", "", "", f"{read('evaluate-best.json')[OWN]['noisy']:.2f}"]]
     for name, what in TRAININGS.items():
         training, score = read(f"{name}.json"), read(f"evaluate-{name}.json")[OWN]
-        images = f"{training['num_epochs']} x {training['pairs']:,}"
+        pupil = training.get("pupil_epochs")  # older files don't have it
+        images = f"{training['num_epochs']}{f' + {pupil}' if pupil else ''} x {training['pairs']:,}"
         rows.append([what, images, training["precision"], f"{score['denoised']:.2f}"])
     return table(["", "epochs x pairs", "products", "PSNR"], rows)
 

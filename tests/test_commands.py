@@ -42,6 +42,18 @@ def test_train_writes_weights_and_results(photos, tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["results.json", "weights.pth"]
 
 
+def test_training_goes_on_from_weights(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
+    start, out = tmp_path / "start.pth", tmp_path / "out.pth"
+    before = Model().network.state_dict()
+    save(before, start)
+    train.main(
+        [str(photos), "--start", str(start), "--out", str(out), "--pairs", "8", "--num-epochs", "1", "--lr", "1e-9"]
+    )
+    after = torch.load(out, weights_only=True)
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+
+
 def test_training_repeats(photos):
     stack = [torch.randint(256, (3, 256, 256), dtype=torch.uint8) for _ in range(2)]
     recipe = Recipe(num_epochs=2)
@@ -147,6 +159,7 @@ def test_a_pupil_comes_near_the_mean_of_the_symmetries(photos, tmp_path, monkeyp
         (train, ["{photos}", "--lr", "0"], "lr must be positive"),
         (train, ["{photos}", "--num-epochs", "0"], "num_epochs"),
         (train, ["{photos}", "--pupil-epochs", "-1"], "num_epochs"),
+        (train, ["{photos}", "--start", "nowhere.pth"], "nowhere.pth"),
         (train, ["{photos}", "--out", "no/such/folder/weights.pth"], "there is no folder"),
         (evaluate, ["nowhere.pkl"], "nowhere.pkl"),
         (evaluate, ["{val_data}", "--weights", "nowhere.pth"], "nowhere.pth"),

@@ -22,6 +22,7 @@ from .photos import PairStream, load_photos, pairs_of
 RECIPES = {"default": DEFAULT, "report": REPORT}
 HELD_OUT = 14  # one photo in so many is set aside
 VALIDATION_PAIRS, VALIDATION_SEED = 1000, 123
+NOISY_SHARE = 0.25  # of a pupil's targets
 SIGMAS = (3, 6, 12, 25)  # of Gaussian noise to train with
 
 
@@ -53,16 +54,18 @@ def turned_prediction(model, images, generator):
 
 
 def train_and_score(
-    photos, recipe, pairs=50_000, seed=0, init="xavier", data="fresh", gaussian=0, pupil_epochs=0, checkpoint=None,
+    photos, recipe, pairs=50_000, seed=0, init="xavier", start=None, data="fresh", gaussian=0, pupil_epochs=0,
+    checkpoint=None,
 ):  # fmt: skip
     """Train a new model, and measure it on the photos set aside.
 
-    pairs: in an epoch. init: "xavier", "kaiming" or "torch". data: "fresh" pairs in every epoch, "fixed" ones, as from
-    the course's file, or "clean" for fresh ones whose targets are the clean images. gaussian: the share of the pairs
-    that have Gaussian noise in the last quarter of the epochs. pupil_epochs: of a second training, with half the
-    learning rate, whose targets are what the first one's weights make of the inputs, turned at random.
+    pairs: in an epoch. init: "xavier", "kaiming" or "torch". start: a file of weights to go on from, instead of init.
+    data: "fresh" pairs in every epoch, "fixed" ones, as from the course's file, or "clean" for fresh ones whose targets
+    are the clean images. gaussian: the share of the pairs that have Gaussian noise in the last quarter of the epochs.
+    pupil_epochs: of a second training, with half the learning rate: a quarter of its targets are the noisy ones, the
+    rest what the first one's weights make of the inputs, turned at random.
     checkpoint: see `Model.train`; the second training's is beside it, with ".pupil" after its name.
-    Returns (model, results), the results a dict for JSON.
+    Returns (model, results), the results a dict for JSON; its seconds are those since the last start or resumption.
     """
     if data == "clean":
         recipe = replace(recipe, exchange=False)
@@ -73,6 +76,8 @@ def train_and_score(
     torch.manual_seed(seed)
     model = Model()
     initialize(model.network, init)
+    if start:
+        model.load_weights(start)
     fixed = pairs_of(training, pairs, seed, clean=False) if data == "fixed" else None
 
     def draw(epoch):
@@ -96,8 +101,9 @@ def train_and_score(
         teacher.network.load_state_dict(model.network.state_dict())
 
         def teach(epoch):
-            noisy, _ = draw(recipe.num_epochs + epoch)
-            return noisy, turned_prediction(teacher, noisy, torch.Generator().manual_seed(epoch))
+            noisy, target = draw(recipe.num_epochs + epoch)
+            taught = turned_prediction(teacher, noisy, torch.Generator().manual_seed(epoch))
+            return noisy, taught.lerp_(target.float(), NOISY_SHARE)
 
         model.fit(teach, recipe=second, seed=seed, checkpoint=checkpoint and f"{checkpoint}.pupil")
     seconds = time.perf_counter() - begin
@@ -142,6 +148,7 @@ def main(args=None):
     parser.add_argument("--pairs", type=int, default=50_000, help="in an epoch (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--init", choices=("xavier", "kaiming", "torch"), default="xavier", help="(%(default)s)")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to go on from, instead of --init")
     parser.add_argument("--data", choices=("fresh", "fixed", "clean"), default="fresh", help="(%(default)s)")
     parser.add_argument("--gaussian", type=float, default=0, help="share of pairs with Gaussian noise at the end (0)")
     parser.add_argument("--pupil-epochs", type=int, default=0, help="of learning from itself, afterwards (0)")
@@ -156,8 +163,8 @@ def main(args=None):
         recipe = replace(RECIPES[args.recipe], **changed)
         photos = load_photos(args.photos)
         model, results = train_and_score(
-            photos, recipe, args.pairs, args.seed, args.init, args.data, args.gaussian, args.pupil_epochs,
-            args.checkpoint,
+            photos, recipe, args.pairs, args.seed, args.init, args.start, args.data, args.gaussian,
+            args.pupil_epochs, args.checkpoint,
         )  # fmt: skip
     except (ValueError, OSError) as error:
         parser.error(str(error))
