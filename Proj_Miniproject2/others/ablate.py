@@ -52,6 +52,11 @@ STUDIES = {
             *(PLAIN_SGD, SGD, replace(SGD, lr=0.3, momentum=0.97)),
         )
     },
+    "weight-decay": {
+        f"{recipe.optimizer} {decay:g}": dict(recipe=replace(recipe, weight_decay=decay))
+        for recipe, decays in ((BASE, (0, 0.1, 1.0)), (ADAM, (0, 0.03, 0.3)))
+        for decay in decays
+    },
     "batch-size": {f"{n}": dict(recipe=replace(BASE, batch_size=n)) for n in (16, 32, 64)},
     "schedule and average": {
         f"{schedule}, average {keep:g}": dict(recipe=replace(BASE, schedule=schedule, average=keep))
