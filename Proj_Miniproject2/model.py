@@ -263,7 +263,7 @@ class Correlation:
 
     def __init__(self, x_size, x_channels, y_size, y_channels, kernel, stride, padding, dilation, groups, fast,
                  dtype, device):  # fmt: skip
-        self.dtype, self.groups, self.x_channels, self.y_channels = dtype, groups, x_channels, y_channels
+        self.groups, self.x_channels, self.y_channels = groups, x_channels, y_channels
         if not fast:
             self.x = Tiles(x_size, y_size, dtype, padding, stride, kernel, dilation, groups=groups)
             self.y = Tiles(y_size, y_size, dtype, groups=groups)  # every pixel a window
@@ -300,9 +300,9 @@ class Correlation:
         """W: (K0, K1, x_channels / groups, y_channels) -> (P, x's C', y's C')"""
         *kernel, c, o = weight.shape
         if self.matrix is None:
-            weight = weight.to(self.dtype).reshape(kernel[0] * kernel[1] * c, self.groups, o // self.groups)
+            weight = weight.to(self.x.dtype).reshape(kernel[0] * kernel[1] * c, self.groups, o // self.groups)
             return weight.permute(1, 0, 2)
-        cells = weight.new_zeros(*self.taps, *self.unit, c, o, dtype=self.dtype)
+        cells = weight.new_zeros(*self.taps, *self.unit, c, o, dtype=self.x.dtype)
         for i, j in product(*map(range, self.unit)):
             taps = weight[i :: self.unit[0], j :: self.unit[1]]
             cells[: taps.shape[0], : taps.shape[1], i, j] = taps
