@@ -2,7 +2,6 @@
 
 import inspect
 import math
-from unittest.mock import patch
 
 import pytest
 import torch
@@ -1170,7 +1169,8 @@ def test_muon_is_torchs_but_for_torchs_bfloat16(dtype, rows, columns, seed):
         ours.grad.copy_(twin.grad[:, :, None, None])
         optimizer.step()
         # torch rounds the matrix to bfloat16 before it multiplies; here it must not
-        with patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)
             reference.step()
     # a singular value near 0 grows up to 485 times, and so does its rounding
     assert_near(ours.value[:, :, 0, 0], twin.detach(), dtype, f"{rows} x {columns}", scale=10)

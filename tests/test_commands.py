@@ -50,15 +50,14 @@ def test_training_goes_on_from_weights(photos, tmp_path, monkeypatch):
     train.main(
         [str(photos), "--start", str(start), "--out", str(out), "--pairs", "8", "--num-epochs", "1", "--lr", "1e-9"]
     )
-    after = torch.load(out, weights_only=True)
-    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+    torch.testing.assert_close(torch.load(out, weights_only=True), before, rtol=1e-5, atol=1e-6)
 
 
 def test_training_repeats(photos):
     stack = [torch.randint(256, (3, 256, 256), dtype=torch.uint8) for _ in range(2)]
     recipe = Recipe(num_epochs=2)
     weights = [train.train_and_score(stack, recipe, pairs=8, gaussian=0.5)[0].network.state_dict() for _ in range(2)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
 
 
 def test_gaussian_pairs_share_their_clean_image():
@@ -148,8 +147,7 @@ def test_a_pupil_comes_near_the_mean_of_the_symmetries(photos, tmp_path, monkeyp
     # interrupted between the two trainings, it comes to the same
     (tmp_path / "checkpoint.pth.pupil").unlink()
     again, _ = train.train_and_score(stack, **options, pupil_epochs=4, checkpoint=checkpoint)
-    states = [model.network.state_dict() for model in (pupil, again)]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    torch.testing.assert_close(again.network.state_dict(), pupil.network.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
