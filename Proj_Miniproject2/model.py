@@ -929,8 +929,8 @@ class Recipe:
         average is what the model keeps. 0 for none
     augment: flip and transpose the pairs at random, both images alike
     exchange: swap input and target at random, where both are noisy
-    precision: "float32", or "bfloat16" for the matrix products of the convolutions (weights, their gradients and all
-        else stay float32): about twice as fast on processors with bfloat16 units, slow on others
+    precision: "float32", or "bfloat16" for the matrix products of the convolutions and the maps around them (weights,
+        sums of gradients and all else stay float32): faster on processors with bfloat16 units, slow on others
     """
 
     num_epochs: int = 8
