@@ -1,19 +1,30 @@
 """A Noise2Noise image denoiser on a neural-network framework written by hand, all of it in this single file.
 
-No autograd and no `torch.nn`: tensors come from `empty` and `arange`, arithmetic from tensor methods and
-operators. From top to bottom: parameters and modules, the convolution and its adjoint, the blocks, the loss, the
-optimisers, the network, and `Model`, which trains it and denoises with it.
+No autograd and no `torch.nn`: tensors come from `empty` and `arange`, arithmetic from tensor methods and operators.
+Names, argument orders, defaults and results are torch's. To be read from top to bottom:
 
-Names, argument orders, defaults and results are torch's.
+    1. Parameter and Module         what a block is
+    2. the simple blocks            ReLU, Sigmoid, NearestUpsampling, MSE, Sequential, Skip
+    3. SGD                          how a network learns
+    4. the convolution              as the textbook has it, and its adjoint: Conv2d, TransposeConv2d, Upsampling
+    5. Model                        the network, its weights, how it denoises
+    6. training                     Muon, the recipe, an epoch, the checkpoint
+    7. a faster convolution         minimal filtering, which takes the place of 4's patches where it pays
+
+Symbols: an image batch is (N, C, H, W), that is images, channels, rows and columns. For a convolution x is the larger
+image, y the smaller one and w the weight; the capitals X, Y and W are the matrices made of them. A prime transposes.
 """
 
 import contextlib
 import math
+import numbers
+import operator
 import os
 import random
 import time
 from collections import namedtuple
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import product
@@ -22,36 +33,55 @@ from pathlib import Path
 import torch
 from torch import arange, empty
 
-PRETRAINED = Path(__file__).with_name("bestmodel.pth")
-
 # ---------------------------------------------------------------------------------------------------------------
-# Parameters and modules
+# 1. Parameter and Module
 
 
 class Parameter(namedtuple("Parameter", ["value", "grad"])):
     """A trained tensor and its gradient, which unpack as a pair, with what the optimiser remembers in `state`.
 
     The two tensors stay the same objects for life: new values are written into them, so everyone who holds the
-    pair (a layer, an optimiser) sees every change.
+    pair (a layer, an optimiser) sees every change. Two parameters are equal if they are the same one.
     """
 
     def __new__(cls, value, grad=None):
-        parameter = super().__new__(cls, value, value.clone().zero_() if grad is None else grad)
+        with torch.inference_mode(False):  # what is made in that mode can never be changed outside
+            value = value.clone() if value.is_inference() else value
+            grad = value.clone().zero_() if grad is None else grad
+        parameter = super().__new__(cls, value, grad)
         parameter.state = {}
         return parameter
 
-    def copy_(self, value):
-        """Write `value`, of the same shape, into the parameter."""
+    __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
+
+    def accept(self, value):
+        """`value` as it would be written into the parameter: TypeError or ValueError unless it is a tensor of that
+        shape, of a floating dtype, and finite."""
         if not isinstance(value, torch.Tensor):
             raise TypeError(f"a parameter takes a tensor, got {type(value).__name__}")
         if value.shape != self.value.shape:
             raise ValueError(f"expected a tensor of shape {tuple(self.value.shape)}, got {tuple(value.shape)}")
-        self.value.copy_(value.detach())
+        if not value.is_floating_point() or value.layout != self.value.layout or value.is_meta:
+            kind = f"{value.dtype}, {value.layout}, {value.device}"
+            raise TypeError(f"expected a dense floating-point tensor, got {kind}")
+        value = value.detach().to(self.value)
+        if not value.isfinite().all():
+            raise ValueError(f"expected finite numbers of {value.dtype}, got others")
+        return value
 
-    def to(self, *target):
+    def copy_(self, value):
+        """Write `value` into the parameter, if it can `accept` it."""
+        self.value.copy_(self.accept(value))
+
+    def to(self, *args, **kwargs):
         """Move value, gradient and state to a device or dtype, as `torch.Tensor.to` does, keeping the objects."""
         for tensor in (*self, *(t for t in self.state.values() if isinstance(t, torch.Tensor))):
-            tensor.data = tensor.to(*target)
+            tensor.data = tensor.to(*args, **kwargs)
+
+
+def version(tensor):
+    """How often a tensor was changed in place; None where torch doesn't count."""
+    return None if tensor.is_inference() else tensor._version
 
 
 class Module:
@@ -62,7 +92,9 @@ class Module:
     respect to the input. Inputs are never changed, and nothing is recorded by autograd.
     """
 
+    parameters = {}  # a block's own, by name
     saved = None  # what forward keeps for backward
+    frozen = False  # True while weights can't change and nobody will ask for gradients: see `setting`
 
     def forward(self, *input):
         raise NotImplementedError
@@ -73,28 +105,48 @@ class Module:
     def __call__(self, *input):
         return self.forward(*input)
 
+    def keep(self, *tensors, **others):
+        """Keep for `backward`: tensors, which must not be changed in place until then, and other things."""
+        if not self.frozen:
+            self.saved = tensors, [version(t) for t in tensors], others.values()
+
     def recall(self):
-        """What `forward` kept; a RuntimeError when there was no forward pass."""
+        """What `forward` kept; a RuntimeError if there was no forward pass, or a tensor was changed since."""
         if self.saved is None:
             raise RuntimeError(f"{type(self).__name__}.backward was called before forward")
-        return self.saved
+        tensors, versions, others = self.saved
+        for tensor, before in zip(tensors, versions, strict=True):
+            if version(tensor) != before:
+                shape = tuple(tensor.shape)
+                raise RuntimeError(f"a tensor {shape} that {self!r} needs was changed in place since forward")
+        return *tensors, *others
+
+    def children(self):
+        """The modules that this one is made of, by name, in order."""
+        return {}
+
+    def modules(self):
+        """This module and all below it, each once, parents first."""
+        return [self, *(module for child in self.children().values() for module in child.modules())]
 
     def named_param(self):
         """The parameters by name, in torch's order and with torch's names: a dict of `Parameter`."""
-        return {}
+        below = {f"{n}.{k}": p for n, child in self.children().items() for k, p in child.named_param().items()}
+        return self.parameters | below
 
     def param(self):
         """The parameters: a list of pairs (tensor, gradient), empty for blocks that have none."""
         return list(self.named_param().values())
 
-    def to(self, *target):
-        """Move the parameters to a device or a floating dtype (TypeError for another); returns the module."""
-        for dtype in target:
-            if isinstance(dtype, torch.dtype) and not dtype.is_floating_point:
-                raise TypeError(f"a module can be of a floating dtype only, got {dtype}")
+    def to(self, *args, **kwargs):
+        """Move the parameters as `torch.Tensor.to`, to floating dtypes only (else TypeError); returns the module."""
+        dtype = empty(0).to(*args, **kwargs).dtype
+        if not dtype.is_floating_point:
+            raise TypeError(f"a module can be of a floating dtype only, got {dtype}")
         for parameter in self.param():
-            parameter.to(*target)
-        self.saved = None
+            parameter.to(*args, **kwargs)
+        for module in self.modules():
+            module.saved = None
         return self
 
     def state_dict(self):
@@ -102,232 +154,42 @@ class Module:
         return {name: value.clone().contiguous() for name, (value, _) in self.named_param().items()}
 
     def load_state_dict(self, state_dict):
-        """Take all values from `state_dict`. Where keys or shapes differ, a ValueError, and nothing is changed."""
+        """Take all values from `state_dict`, or none.
+
+        Raises TypeError or ValueError, and changes nothing, unless it holds finite tensors of these names and shapes.
+        """
         if not isinstance(state_dict, dict):
             raise TypeError(f"expected a dict of tensors, got {type(state_dict).__name__}")
         parameters = self.named_param()
         expected = {name: tuple(value.shape) for name, (value, _) in parameters.items()}
         found = {name: tuple(getattr(value, "shape", [type(value)])) for name, value in state_dict.items()}
         if found != expected:
-            missing = {name: shape for name, shape in expected.items() if found.get(name) != shape}
-            wrong = {name: shape for name, shape in found.items() if expected.get(name) != shape}
+            missing, wrong = (dict(a.items() - b.items()) for a, b in ((expected, found), (found, expected)))
             raise ValueError(f"expected a state with {missing}, got {wrong}")
+        accepted = {name: parameter.accept(state_dict[name]) for name, parameter in parameters.items()}
         for name, parameter in parameters.items():
-            parameter.copy_(state_dict[name])
+            parameter.value.copy_(accepted[name])
 
     def __repr__(self):
-        return f"{type(self).__name__}()"
+        children = "".join(f"  {child!r},\n".replace("\n", "\n  ")[:-2] for child in self.children().values())
+        return f"{type(self).__name__}({children and chr(10) + children})"
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# The convolution and its adjoint
-#
-# A convolution with stride s, dilation d and padding p computes
-#
-#     y[n, i, j, o] = sum over k, l, c of  x[n, s i + d k - p, s j + d l - p, c] w[k, l, c, o].
-#
-# It is linear in the image x and in the weight w. The inner product <y, conv(x, w)> is linear in y as well, and its
-# derivatives by y, x and w are the convolution, its adjoint (the transposed convolution), and the gradient of the
-# weight. All three are one batched matrix product between linear maps X, W, Y of the three tensors; with a star for
-# the adjoint of a map and a prime for the transposed matrix:
-#
-#     convolution   y = Y*( X(x)  W(w)  )
-#     its adjoint   x = X*( Y(y)  W(w)' )
-#     weight        w = W*( X(x)' Y(y)  )
-#
-# With X = "cut into patches" and W, Y = "reshape" this is the textbook's unfold, multiply, fold. With the maps of Toom
-# and Cook it is Winograd's minimal filtering, which takes less than half of the multiplications (Lavin and Gray, "Fast
-# Algorithms for Convolutional Neural Networks", 2016). A stride s is no obstacle: with the pixels grouped in cells of
-# s x s, the convolution is one of stride 1 over s s C channels.
-#
-# In this section images are (N, H, W, C), so that the channels of a pixel lie side by side in memory, and
-# everything that is said of height and width is a pair.
-
-CHUNK = 2**24  # bytes of a lifted piece of a batch: it should stay in the processor's cache
-TILE = 3  # outputs of one tile of minimal filtering, a side
-FAST_CHANNELS = 32  # from so many channels on both sides, and
-FAST_PIXELS = 500  # so many pixels of a batch, minimal filtering is the faster
+@contextlib.contextmanager
+def setting(network, **attributes):
+    """Set attributes of all modules of a network for a while; what they kept meanwhile is forgotten."""
+    modules = network.modules()
+    try:
+        for module in modules:
+            vars(module).update(attributes)
+        yield
+    finally:
+        for module in modules:
+            for name in (*attributes, "saved", "lifted"):
+                vars(module).pop(name, None)
 
 
-class Tiles:
-    """A linear map from images (N, H, W, C) to P matrices (P, T, C'), and its adjoint.
-
-    The image, shifted by `padding`, is covered by `count` windows, `step` pixels apart. A window has `taps` places,
-    `dilation` pixels apart, and a place is a cell of `unit` pixels. With a `matrix` (P, places) the places of a window
-    are mapped to P points. Without, they join the channels, which are cut into P = `groups`. T counts the windows.
-    """
-
-    def __init__(self, size, count, dtype, padding=(0, 0), step=(1, 1), taps=(1, 1), dilation=(1, 1), unit=(1, 1),
-                 matrix=None, groups=1):  # fmt: skip
-        self.size, self.count, self.dtype, self.padding = tuple(size), tuple(count), dtype, tuple(padding)
-        self.step, self.taps, self.dilation, self.unit = tuple(step), tuple(taps), tuple(dilation), tuple(unit)
-        self.matrix, self.groups = matrix, groups
-        self.extent = tuple((count[i] - 1) * step[i] + (taps[i] - 1) * dilation[i] + unit[i] for i in (0, 1))
-        # What the image and the padded image have in common, in the coordinates of each.
-        start = [max(padding[i], 0) for i in (0, 1)]
-        stop = [max(min(padding[i] + size[i], self.extent[i]), start[i]) for i in (0, 1)]
-        self.in_padded = (slice(None), *(slice(start[i], stop[i]) for i in (0, 1)))
-        self.in_image = (slice(None), *(slice(start[i] - padding[i], stop[i] - padding[i]) for i in (0, 1)))
-
-    def numel(self, c):
-        """Numbers of one lifted image of c channels."""
-        places = self.taps[0] * self.taps[1] if self.matrix is None else self.matrix.shape[0]
-        return places * self.count[0] * self.count[1] * self.unit[0] * self.unit[1] * c
-
-    def windows(self, padded, taps):
-        """The windows of a padded image: a view (N, t0, t1, a0, u0, a1, u1, C)."""
-        n, h, w, c = padded.stride()
-        (t0, t1), (a0, a1), (u0, u1), (s0, s1), (d0, d1) = self.count, taps, self.unit, self.step, self.dilation
-        return padded.as_strided(
-            (padded.shape[0], t0, t1, a0, u0, a1, u1, padded.shape[3]),
-            (n, s0 * h, s1 * w, d0 * h, h, d1 * w, w, c),
-            padded.storage_offset(),
-        )
-
-    def lift(self, image):
-        """(N, H, W, C) -> (P, T, C')"""
-        n, c = image.shape[0], image.shape[3]
-        padded = image.to(self.dtype)
-        if self.padding != (0, 0) or self.extent != self.size:
-            padded = image.new_zeros(n, *self.extent, c, dtype=self.dtype)
-            padded[self.in_padded] = image[self.in_image]
-        places = self.windows(padded, self.taps)
-        rows = n * self.count[0] * self.count[1]
-        if self.matrix is None:
-            places = places.unflatten(7, (self.groups, c // self.groups)).permute(7, 0, 1, 2, 3, 4, 5, 6, 8)
-            return places.reshape(self.groups, rows, self.taps[0] * self.taps[1] * c // self.groups)
-        places = places.permute(3, 5, 0, 1, 2, 4, 6, 7).reshape(self.matrix.shape[1], -1)
-        return (self.matrix @ places).view(self.matrix.shape[0], rows, self.unit[0] * self.unit[1] * c)
-
-    def lower(self, matrices, c):
-        """The adjoint of `lift`: (P, T, C') -> (N, H, W, C)"""
-        (t0, t1), (a0, a1), (u0, u1) = self.count, self.taps, self.unit
-        n = matrices.shape[1] // (t0 * t1)
-        if self.matrix is None:
-            places = matrices.view(self.groups, n, t0, t1, a0, u0, a1, u1, c // self.groups)
-            places = places.permute(1, 2, 3, 4, 5, 6, 7, 0, 8).reshape(n, t0, t1, a0, u0, a1, u1, c)
-        else:
-            places = self.matrix.t() @ matrices.view(self.matrix.shape[0], -1)
-            places = places.view(a0, a1, n, t0, t1, u0, u1, c).permute(2, 3, 4, 0, 5, 1, 6, 7)
-        # As many places of a window as fit into a step don't overlap with the next window's: they go in one addition.
-        b0, b1 = (s // d if d == u else 1 for s, d, u in zip(self.step, self.dilation, self.unit, strict=True))
-        if (a0, a1) == (b0, b1) and (a0 * u0, a1 * u1) == self.step:  # the windows tile the padded image
-            padded = places.permute(0, 1, 3, 4, 2, 5, 6, 7).reshape(n, *self.extent, c)
-        else:
-            padded = places.new_zeros(n, *self.extent, c)
-            for i, j in product(range(0, a0, b0), range(0, a1, b1)):
-                block = places[:, :, :, i : i + b0, :, j : j + b1]
-                corner = padded[:, i * self.dilation[0] :, j * self.dilation[1] :]
-                self.windows(corner, (block.shape[3], block.shape[5])).add_(block)
-        if padded[self.in_padded].shape[1:3] == self.size:
-            return padded[self.in_padded]
-        image = places.new_zeros(n, *self.size, c)
-        image[self.in_image] = padded[self.in_padded]
-        return image
-
-
-def toom_cook(outputs, taps):
-    """Matrices A, B, G with  sum_k x[i + k] w[k] = (A' (B x * G w))[i]  for 0 <= i < outputs, 0 <= k < taps.
-
-    The values at outputs + taps - 1 points, the last of them infinity, determine the product of two polynomials; this
-    is the transposed problem. Lists of rows of exact fractions. Source: Winograd, "Arithmetic Complexity of
-    Computations", 1980; Lavin's wincnn for this normalisation.
-    """
-    points = [Fraction(p) for p in (0, 1, -1, -2)][: outputs + taps - 2]  # with 2 for -2 three times the rounding
-    others = [[q for q in points if q != p] for p in points]
-
-    def powers(n):
-        return [[p**i for i in range(n)] for p in points] + [[Fraction(i == n - 1) for i in range(n)]]
-
-    def polynomial(roots):
-        coefficients = [Fraction(1)]
-        for root in roots:
-            coefficients = [a - root * b for a, b in zip([0, *coefficients], [*coefficients, 0], strict=True)]
-        return coefficients
-
-    A = powers(outputs)
-    B = [[*polynomial(roots), Fraction(0)] for roots in others] + [polynomial(points)]
-    scale = [math.prod(p - q for q in roots) for p, roots in zip(points, others, strict=True)] + [1]
-    G = [[v / s for v in row] for row, s in zip(powers(taps), scale, strict=True)]
-    return A, B, G
-
-
-def multiply(a, b):
-    """Products of two stacks of matrices; one pair as such, which spares torch a copy of a transposed matrix."""
-    return (a[0] @ b[0])[None] if len(a) == 1 else a @ b
-
-
-@lru_cache(maxsize=64)
-class Correlation:
-    """The maps X, Y and W of a convolution of images x (N, *x_size, x_channels) to y (N, *y_size, y_channels)."""
-
-    def __init__(self, x_size, x_channels, y_size, y_channels, kernel, stride, padding, dilation, groups, fast,
-                 dtype, device):  # fmt: skip
-        self.groups, self.x_channels, self.y_channels = groups, x_channels, y_channels
-        if not fast:
-            self.x = Tiles(x_size, y_size, dtype, padding, stride, kernel, dilation, groups=groups)
-            self.y = Tiles(y_size, y_size, dtype, groups=groups)  # every pixel a window
-            self.matrix = None
-            return
-
-        def kron(matrices):
-            """The map for both dimensions at once."""
-            p, q = matrices
-            numbers = [[float(a * b) for a in row for b in column] for row in p for column in q]
-            return empty(0, dtype=dtype, device=device).new_tensor(numbers)
-
-        self.unit, self.taps = stride, tuple(-(-kernel[i] // stride[i]) for i in (0, 1))
-        A, B, G = zip(*(toom_cook(TILE, r) for r in self.taps), strict=True)
-        tile, window = (TILE, TILE), tuple(TILE + r - 1 for r in self.taps)
-        step = tuple(TILE * s for s in stride)
-        if stride[0] * stride[1] * x_channels <= y_channels:
-            count = [-(-n // TILE) for n in y_size]
-            self.x = Tiles(x_size, count, dtype, padding, step, window, stride, stride, kron(B))
-            self.y = Tiles(y_size, count, dtype, step=tile, taps=tile, matrix=kron(A))
-        else:
-            # Windows that overlap cost more, so y, which has fewer channels, gets them: x[j] = sum_k y[j - k] w[k] is a
-            # correlation with the kernel turned round, for the cells j of x from the first to the last with a pixel.
-            first = [padding[i] // stride[i] for i in (0, 1)]
-            last = [(x_size[i] - 1 + padding[i]) // stride[i] for i in (0, 1)]
-            count = [-(-(last[i] - first[i] + 1) // TILE) for i in (0, 1)]
-            within, ahead = zip(*((padding[i] % stride[i], self.taps[i] - 1 - first[i]) for i in (0, 1)), strict=True)
-            self.x = Tiles(x_size, count, dtype, within, step, tile, stride, stride, kron(A))
-            self.y = Tiles(y_size, count, dtype, ahead, tile, window, matrix=kron(B))
-            G = [[row[::-1] for row in matrix] for matrix in G]
-        self.matrix = kron(G)
-
-    def lift_weight(self, weight):
-        """W: (K0, K1, x_channels / groups, y_channels) -> (P, x's C', y's C')"""
-        *kernel, c, o = weight.shape
-        if self.matrix is None:
-            weight = weight.to(self.x.dtype).reshape(kernel[0] * kernel[1] * c, self.groups, o // self.groups)
-            return weight.permute(1, 0, 2)
-        cells = weight.new_zeros(*self.taps, *self.unit, c, o, dtype=self.x.dtype)
-        for i, j in product(*map(range, self.unit)):
-            taps = weight[i :: self.unit[0], j :: self.unit[1]]
-            cells[: taps.shape[0], : taps.shape[1], i, j] = taps
-        return (self.matrix @ cells.flatten(0, 1).flatten(1)).view(-1, self.unit[0] * self.unit[1] * c, o)
-
-    def lower_weight(self, matrices, weight):
-        """The adjoint of `lift_weight`, added to `weight`."""
-        if self.matrix is None:
-            weight += matrices.permute(1, 0, 2).reshape(weight.shape)
-            return
-        cells = (self.matrix.t() @ matrices.flatten(1)).view(*self.taps, *self.unit, *weight.shape[2:])
-        for i, j in product(*map(range, self.unit)):
-            taps = weight[i :: self.unit[0], j :: self.unit[1]]
-            taps += cells[: taps.shape[0], : taps.shape[1], i, j]
-
-    def parts(self, n):
-        """Slices that cut n images into equal pieces whose lifted forms stay in the processor's cache."""
-        numel = max(self.x.numel(self.x_channels), self.y.numel(self.y_channels))
-        pieces = -(-n // max(CHUNK // max(numel * self.x.dtype.itemsize, 1), 1))
-        size = -(-n // max(pieces, 1))
-        return [slice(i, min(i + size, n)) for i in range(0, n, max(size, 1))]
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# The blocks
+# Checks of arguments, each with one clear error.
 
 
 def check_int(name, value, least=1):
@@ -366,232 +228,40 @@ def check_like(module, tensor, like):
         raise ValueError(f"{module!r} expected shape {tuple(like.shape)}, got {tuple(tensor.shape)}")
 
 
-class Convolution(Module):
-    """What Conv2d and TransposeConv2d share: all but the sizes, and which side of the `Correlation` is the input.
+# ---------------------------------------------------------------------------------------------------------------
+# 2. The simple blocks
 
-    Conv2d goes from x to y; TransposeConv2d goes from y to x, with the transposed matrices of the weight.
-    """
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode):
-        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
-            check_int(name, value)
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
-        if padding_mode != "zeros":
-            raise ValueError(f"padding_mode must be 'zeros', the only one implemented, got {padding_mode!r}")
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = pair(kernel_size, "kernel_size", 1)
-        self.stride = pair(stride, "stride", 1)
-        self.padding = padding if isinstance(padding, str) else pair(padding, "padding", 0)
-        self.dilation = pair(dilation, "dilation", 1)
-        self.precision = None  # dtype of the matrix products, None for the weight's
-        self.input_grad = True  # False: backward returns None, for the first layer of a network in training
-        self.lifted = None  # a dict while the weight can't change: the lifted weight, by kind of map
-
-        x_channels, y_channels = self.x_and_y(in_channels, out_channels)
-        # In memory (K0, K1, x_channels / groups, y_channels), as the matrix products want it.
-        weight = empty(*self.kernel_size, x_channels // groups, y_channels).permute(3, 2, 0, 1)
-        self._weight = Parameter(weight)
-        self._bias = Parameter(empty(out_channels)) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self):
-        """torch's default: U(-b, b) with b = 1 / sqrt(weight[0].numel()), see torch.nn.Conv2d's page."""
-        for value, _ in self.param():
-            value.uniform_(-(self.weight[0].numel() ** -0.5), self.weight[0].numel() ** -0.5)
-
-    @property
-    def weight(self):
-        return self._weight.value
-
-    @weight.setter
-    def weight(self, value):
-        self._weight.copy_(value)
-
-    @property
-    def bias(self):
-        return self._bias.value if self._bias else None
-
-    @bias.setter
-    def bias(self, value):
-        if self._bias is None:
-            raise ValueError("this layer was made with bias=False")
-        self._bias.copy_(value)
-
-    def named_param(self):
-        return {"weight": self._weight} | ({"bias": self._bias} if self._bias else {})
-
-    def images(self, tensor, channels):
-        """Check a tensor ([N, ]channels, H, W), and view it as (N, H, W, channels)."""
-        check_kind(self, tensor, self.weight)
-        if tensor.dim() not in (3, 4) or tensor.shape[-3] != channels:
-            raise ValueError(f"{self!r} expected shape ([N, ]{channels}, H, W), got {tuple(tensor.shape)}")
-        tensor = tensor.detach()
-        return (tensor[None] if tensor.dim() == 3 else tensor).permute(0, 2, 3, 1)
-
-    def maps(self, n, size, output_size):
-        """The maps for n images of `size`: all, and those of the input's and the output's side."""
-        x_size, y_size = self.x_and_y(size, output_size)
-        x_channels, y_channels = self.x_and_y(self.in_channels, self.out_channels)
-        taps = {-(-k // s) for k, s in zip(self.kernel_size, self.stride, strict=True)}
-        # Minimal filtering is for 2 or 3 taps (with more it loses digits), where the products outweigh the maps.
-        fast = (
-            taps <= {2, 3}
-            and self.groups == 1
-            and self.dilation == (1, 1)
-            and min(self.stride[0] * self.stride[1] * x_channels, y_channels) >= FAST_CHANNELS
-            and n * y_size[0] * y_size[1] >= FAST_PIXELS
-        )
-        maps = Correlation(
-            *(x_size, x_channels, y_size, y_channels),
-            *(self.kernel_size, self.stride, tuple(before for before, _ in self.pad()), self.dilation, self.groups),
-            *(fast, self.precision or self.weight.dtype, self.weight.device),
-        )
-        return maps, *self.x_and_y(maps.x, maps.y)
+class ReLU(Module):
+    """max(0, x), for floating-point tensors of any shape; the derivative at 0 is 0."""
 
     def forward(self, input):
-        """([N, ]in_channels, H, W) -> ([N, ]out_channels, H', W')"""
-        images = self.images(input, self.in_channels)
-        self.saved = None  # makes room
-        n, *size, _ = images.shape
-        output = images.new_empty(n, *self.output_size(size), self.out_channels)
-        maps, source, target = self.maps(n, tuple(size), tuple(output.shape[1:3]))
-        lifted, kind = {} if self.lifted is None else self.lifted, maps.matrix is None
-        if kind not in lifted:
-            lifted[kind] = maps.lift_weight(self.weight.permute(2, 3, 1, 0))
-        weight = lifted[kind]
-        matrices, _ = self.x_and_y(weight, weight.mT)
-        for part in maps.parts(n):
-            output[part] = target.lower(multiply(source.lift(images[part]), matrices), self.out_channels)
-            if self._bias:
-                output[part] += self.bias
-        output = output.permute(0, 3, 1, 2)
-        output = output if input.dim() == 4 else output[0]
-        self.saved = images, weight, output.shape
+        check_kind(self, input)
+        output = input.detach().clamp(min=0)
+        self.keep(output)
         return output
 
     def backward(self, gradwrtoutput):
-        """([N, ]out_channels, H', W') -> ([N, ]in_channels, H, W), or None if `input_grad` is False"""
-        images, weight, shape = self.recall()
-        grads = self.images(gradwrtoutput, self.out_channels)
-        if gradwrtoutput.shape != shape:
-            raise ValueError(f"{self!r} expected shape {tuple(shape)}, got {tuple(gradwrtoutput.shape)}")
-        n, *size, _ = images.shape
-        maps, source, target = self.maps(n, tuple(size), tuple(shape[-2:]))
-        input_grads = images.new_empty(images.shape) if self.input_grad else None
-        weight_grad = self._weight.grad.permute(2, 3, 1, 0)
-        transposed, _ = self.x_and_y(weight.mT, weight)
-        for part in maps.parts(n):
-            lifted = target.lift(grads[part])
-            if self.input_grad:
-                input_grads[part] = source.lower(multiply(lifted, transposed), self.in_channels)
-            x, y = self.x_and_y(source.lift(images[part]), lifted)
-            maps.lower_weight(multiply(x.mT, y), weight_grad)
-            del lifted, x, y  # makes room for the next part's
-        if self._bias:
-            self._bias.grad.add_(grads.sum((0, 1, 2)))
-        if self.input_grad:
-            input_grads = input_grads.permute(0, 3, 1, 2)
-            return input_grads if gradwrtoutput.dim() == 4 else input_grads[0]
-
-    def __repr__(self):
-        words = [self.in_channels, self.out_channels, self.kernel_size]
-        defaults = {"stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1), "groups": 1}
-        for name, default in defaults.items():
-            value = getattr(self, name, default)
-            if value != default:
-                words.append(f"{name}={value[0] if isinstance(value, tuple) and value[0] == value[1] else repr(value)}")
-        if self._bias is None:
-            words.append("bias=False")
-        return f"{type(self).__name__}({', '.join(map(str, words))})"
+        (output,) = self.recall()
+        check_like(self, gradwrtoutput, output)
+        return output.sign().mul_(gradwrtoutput.detach())  # 1 or 0 times the gradient
 
 
-class Conv2d(Convolution):
-    """A convolution layer (in fact a cross-correlation), as torch.nn.Conv2d.
+class Sigmoid(Module):
+    """s = 1 / (1 + exp(-x)), for floating-point tensors of any shape; the derivative is s (1 - s)."""
 
-    Args:
-        in_channels, out_channels: channels of the input and of the output, multiples of `groups`
-        kernel_size, stride, dilation: ints or pairs (height, width), at least 1
-        padding: zeros around the image, an int or a pair at least 0; or "valid" (none), or "same" (for stride 1: as
-            much as keeps the size)
-        groups: into as many groups input and output channels are cut, each group connected to its own only
-        bias: whether to add a trained constant to every output channel
-
-    Shapes: input ([N, ]in_channels, H, W), output ([N, ]out_channels, H', W') with
-    H' = floor((H + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1; weight (out_channels,
-    in_channels / groups, *kernel_size), bias (out_channels,), both drawn from U(-b, b), b = 1 / sqrt(fan_in).
-
-    Raises ValueError or TypeError for options and inputs that fit neither this nor each other.
-    """
-
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
-                 padding_mode="zeros"):  # fmt: skip
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
-        if isinstance(padding, str) and padding not in ("same", "valid"):
-            raise ValueError(f"padding must be ints, 'same' or 'valid', got {padding!r}")
-        if padding == "same" and self.stride != (1, 1):
-            raise ValueError(f"padding='same' needs stride 1, got {stride}")
-
-    def x_and_y(self, input, output):
-        return input, output
-
-    def pad(self):
-        """Rows of zeros before and after the image, for height and width."""
-        if self.padding == "same":  # an odd one goes behind
-            total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
-            return [(t // 2, t - t // 2) for t in total]
-        return [(p, p) for p in ((0, 0) if self.padding == "valid" else self.padding)]
-
-    def output_size(self, size):
-        padded = [n + sum(p) for n, p in zip(size, self.pad(), strict=True)]
-        kernel = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
-        if any(n < k for n, k in zip(padded, kernel, strict=True)):
-            raise ValueError(f"{self!r} needs a padded image of at least {tuple(kernel)}, got {tuple(padded)}")
-        return tuple((n - k) // s + 1 for n, k, s in zip(padded, kernel, self.stride, strict=True))
-
-
-class TransposeConv2d(Convolution):
-    """A transposed convolution, the adjoint of Conv2d without bias, as torch.nn.ConvTranspose2d.
-
-    Args:
-        in_channels, out_channels, kernel_size, stride, groups, bias, dilation: as for Conv2d
-        padding: rows and columns cut off at every border, an int or a pair at least 0
-        output_padding: rows and columns added at the end, less than stride or dilation
-
-    Shapes: input ([N, ]in_channels, H, W), output ([N, ]out_channels, H', W') with
-    H' = (H - 1) stride - 2 padding + dilation (kernel_size - 1) + output_padding + 1; weight (in_channels,
-    out_channels / groups, *kernel_size), bias (out_channels,), initialised as torch does.
-
-    Raises ValueError or TypeError for options and inputs that fit neither this nor each other.
-    """
-
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1,
-                 bias=True, dilation=1, padding_mode="zeros"):  # fmt: skip
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
-        if isinstance(padding, str):
-            raise TypeError(f"padding must be an int or a pair of ints, got {padding!r}")
-        self.output_padding = pair(output_padding, "output_padding", 0)
-        if any(o >= max(s, d) for o, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True)):
-            raise ValueError(f"output_padding must be less than stride or dilation, got {output_padding!r}")
-
-    def x_and_y(self, input, output):
-        return output, input
-
-    def pad(self):
-        return [(p, p) for p in self.padding]
-
-    def output_size(self, size):
-        geometry = zip(
-            size, self.stride, self.padding, self.dilation, self.kernel_size, self.output_padding, strict=True
-        )
-        output = tuple((n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, s, p, d, k, o in geometry)
-        if min(size) < 1 or min(output) < 1:
-            raise ValueError(f"{self!r} makes an image of {output} from one of {tuple(size)}, too small")
+    def forward(self, input):
+        check_kind(self, input)
+        # Where exp overflows to infinity its reciprocal is 0, as it should be; half precision would overflow early.
+        wide = input.detach().float() if input.dtype.itemsize < 4 else input.detach()
+        output = wide.neg().exp_().add_(1).reciprocal_().to(input.dtype)
+        self.keep(output)
         return output
 
-
-class Upsampling(TransposeConv2d):
-    """The report's upsampling block: a transposed convolution under another name."""
+    def backward(self, gradwrtoutput):
+        (output,) = self.recall()
+        check_like(self, gradwrtoutput, output)
+        return gradwrtoutput.detach() * output * (1 - output)
 
 
 class NearestUpsampling(Module):
@@ -608,11 +278,12 @@ class NearestUpsampling(Module):
         if input.dim() not in (3, 4):
             raise ValueError(f"{self!r} expected shape ([N, ]C, H, W), got {tuple(input.shape)}")
         rows, columns = self.scale_factor
-        self.saved = output = input.detach().repeat_interleave(rows, -2).repeat_interleave(columns, -1)
+        output = input.detach().repeat_interleave(rows, -2).repeat_interleave(columns, -1)
+        self.keep(like=output)  # of which nothing but the shape matters
         return output
 
     def backward(self, gradwrtoutput):
-        output, (rows, columns) = self.recall(), self.scale_factor
+        (output,), (rows, columns) = self.recall(), self.scale_factor
         check_like(self, gradwrtoutput, output)
         *_, height, width = output.shape
         grad = gradwrtoutput.detach().unflatten(-1, (width // columns, columns))
@@ -620,75 +291,6 @@ class NearestUpsampling(Module):
 
     def __repr__(self):
         return f"NearestUpsampling({self.scale_factor})"
-
-
-class ReLU(Module):
-    """max(0, x), for floating-point tensors of any shape; the derivative at 0 is 0."""
-
-    def forward(self, input):
-        check_kind(self, input)
-        self.saved = output = input.detach().clamp(min=0)
-        return output
-
-    def backward(self, gradwrtoutput):
-        output = self.recall()
-        check_like(self, gradwrtoutput, output)
-        return output.sign().mul_(gradwrtoutput.detach())  # 1 or 0 times the gradient
-
-
-class Sigmoid(Module):
-    """1 / (1 + exp(-x)), for floating-point tensors of any shape; the derivative is s (1 - s)."""
-
-    def forward(self, input):
-        check_kind(self, input)
-        # Where exp overflows to infinity its reciprocal is 0, as it should be.
-        self.saved = output = input.detach().neg().exp_().add_(1).reciprocal_()
-        return output
-
-    def backward(self, gradwrtoutput):
-        output = self.recall()
-        check_like(self, gradwrtoutput, output)
-        return gradwrtoutput.detach() * output * (1 - output)
-
-
-class Sequential(Module):
-    """Modules in a row: forward from the first to the last, backward from the last to the first.
-
-    `len`, iteration, indices and slices work as on a list; a slice is a Sequential of the same modules.
-    """
-
-    def __init__(self, *modules):
-        for module in modules:
-            if not isinstance(module, Module):
-                raise TypeError(f"Sequential takes modules, got {type(module).__name__}")
-        self.modules = modules
-
-    def forward(self, input):
-        for module in self.modules:
-            input = module.forward(input)
-        return input
-
-    def backward(self, gradwrtoutput):
-        for module in reversed(self.modules):
-            gradwrtoutput = module.backward(gradwrtoutput)
-        return gradwrtoutput
-
-    def named_param(self):
-        return {f"{i}.{name}": p for i, module in enumerate(self) for name, p in module.named_param().items()}
-
-    def to(self, *target):
-        for module in self.modules:
-            module.to(*target)
-        return self
-
-    def __len__(self):
-        return len(self.modules)
-
-    def __getitem__(self, index):
-        return Sequential(*self.modules[index]) if isinstance(index, slice) else self.modules[index]
-
-    def __repr__(self):
-        return "Sequential(\n" + "".join(f"  {module!r},\n" for module in self.modules) + ")"
 
 
 class MSE(Module):
@@ -707,23 +309,97 @@ class MSE(Module):
     def forward(self, prediction, target):
         check_kind(self, prediction)
         check_like(self, target, prediction)
-        self.saved = error = prediction.detach() - target.detach()
+        error = prediction.detach() - target.detach()
+        self.keep(error)
         return (error * error).mean() if self.reduction == "mean" else (error * error).sum()
 
     def backward(self, gradwrtoutput=1):
-        error = self.recall()
+        (error,) = self.recall()
         return error * (2 / max(error.numel(), 1) if self.reduction == "mean" else 2) * gradwrtoutput
 
     def __repr__(self):
         return "MSE()" if self.reduction == "mean" else f"MSE(reduction={self.reduction!r})"
 
 
+class Sequential(Module):
+    """Modules in a row: forward from the first to the last, backward from the last to the first.
+
+    `len`, iteration, indices and slices work as on a list; a slice is a Sequential of the same modules. Raises
+    TypeError for what is no module, ValueError for a module that stands twice in the network: it keeps what its last
+    forward pass needs for backward, which the second place would take from the first.
+    """
+
+    def __init__(self, *modules):
+        for module in modules:
+            if not isinstance(module, Module):
+                raise TypeError(f"Sequential takes modules, got {type(module).__name__}")
+        below, seen = [m for module in modules for m in module.modules()], set()
+        for module in below:
+            if id(module) in seen:
+                raise ValueError(f"{module!r} stands twice in one network: make a second one")
+            seen.add(id(module))
+        self.row = modules
+
+    def children(self):
+        return {str(i): module for i, module in enumerate(self.row)}
+
+    def forward(self, input):
+        for module in self.row:
+            input = module.forward(input)
+        return input
+
+    def backward(self, gradwrtoutput):
+        for module in reversed(self.row):
+            gradwrtoutput = module.backward(gradwrtoutput)
+        return gradwrtoutput
+
+    def __len__(self):
+        return len(self.row)
+
+    def __getitem__(self, index):
+        return Sequential(*self.row[index]) if isinstance(index, slice) else self.row[index]
+
+
+class Skip(Module):
+    """A branch and a way round it: `input + branch(input)`, or with `cat=True` the two one after the other over the
+    channels, for ([N, ]C, H, W). Its branch is a Sequential of `modules`.
+
+    The derivative is the branch's plus the identity's. Raises what `Sequential` does, and ValueError where input and
+    output of the branch don't fit: they need the same shape, with `cat=True` apart from the channels.
+    """
+
+    def __init__(self, *modules, cat=False):
+        self.branch, self.cat = Sequential(*modules), cat
+
+    def children(self):
+        return {"branch": self.branch}
+
+    def forward(self, input):
+        output = self.branch.forward(input)
+        ours, theirs = ([*t.shape[:-3], *t.shape[-2:]] if self.cat else t.shape for t in (input, output))
+        if ours != theirs or input.dim() != output.dim() or (self.cat and input.dim() < 3):
+            shapes = f"{tuple(input.shape)} and {tuple(output.shape)}"
+            raise ValueError(f"the input and the output of {self!r} don't fit together: {shapes}")
+        self.keep(channels=input.shape[-3] if self.cat else None)
+        return torch.cat([input.detach(), output], -3) if self.cat else input.detach() + output
+
+    def backward(self, gradwrtoutput):
+        (channels,) = self.recall()
+        grad = gradwrtoutput.detach()
+        around, through = grad.tensor_split([channels], -3) if self.cat else (grad, grad)
+        return self.branch.backward(through) + around
+
+    def __repr__(self):
+        inside = repr(self.branch).removeprefix("Sequential(").removesuffix(")")
+        return f"Skip({inside}{'  cat=True,' + chr(10) if self.cat and len(self.branch) else 'cat=True' * self.cat})"
+
+
 # ---------------------------------------------------------------------------------------------------------------
-# The optimisers
+# 3. SGD
 
 
-def check_not_negative(**numbers):
-    for name, value in numbers.items():
+def check_not_negative(**values):
+    for name, value in values.items():
         if not value >= 0:  # also where it is NaN
             raise ValueError(f"{name} must be at least 0, got {value}")
 
@@ -788,43 +464,642 @@ class SGD(Optimizer):
             value.add_(grad, alpha=-self.lr)
 
 
-class Adam(Optimizer):
-    """Adam with decoupled weight decay, step by step as torch.optim.AdamW (but for the default weight_decay, 0).
+# ---------------------------------------------------------------------------------------------------------------
+# 4. The convolution and its adjoint
+#
+# A convolution with stride s, dilation d and padding p computes
+#
+#     y[n, i, j, o] = sum over c, k, l of  x[n, s i + d k - p, s j + d l - p, c] w[o, c, k, l].
+#
+# Cut x into the patches that the kernel sees and write each as a row of a matrix X. Write the weight as a matrix W with
+# a column for each output channel, and y as a matrix Y with a row for each pixel. Then
+#
+#     the convolution                        Y = X W
+#     the gradient with respect to x         X = Y W'        which is also what TransposeConv2d computes
+#     the gradient with respect to w         W = X' Y
+#
+# To `lift` is to make such a matrix of a tensor. To `lower`, its adjoint, is to add the numbers of a matrix up where
+# they came from. `Patches` holds the six maps of one geometry. Section 7 has another set of six, which makes the
+# matrices smaller; a layer doesn't know which it has been given, so all matrices come in stacks: with groups, one each.
+#
+# Inside, images are (N, H, W, C), so that the channels of a pixel lie side by side in memory, and everything that is
+# said of height and width is a pair.
 
-    Source: Kingma and Ba, "Adam", 2015, algorithm 1; Loshchilov and Hutter, "Decoupled weight decay
-    regularization", 2019, algorithm 2.
+CHUNK = 2**24  # bytes of a lifted piece of a batch: it should stay in the processor's cache
 
-    Args:
-        params: pairs (tensor, gradient), as `Module.param()` gives them
-        lr: the learning rate; may be changed between steps
-        betas: how much of the averages of the gradient and of its square stays, each in [0, 1)
-        eps: added to the root of the averaged square
-        weight_decay: by what part of itself, times lr, a parameter shrinks in every step
 
-    Raises ValueError for numbers out of these ranges, and for no parameters.
+def placed(image, offset, size, extent, dtype):
+    """An image (N, H, W, C) of zeros of height and width `extent`, and in it `image`, of which (at most) the first
+    `size` pixels count, from the pixel `offset` on."""
+    if tuple(offset) == (0, 0) and tuple(extent) == tuple(size) == tuple(image.shape[1:3]):
+        return image.to(dtype)
+    there, here = overlap(offset, size, extent)
+    padded = image.new_zeros(len(image), *extent, image.shape[3], dtype=dtype)
+    padded[there] = image[here]
+    return padded
+
+
+def unplaced(padded, offset, size, image_size):
+    """The adjoint of `placed`: back to height and width `image_size`."""
+    there, here = overlap(offset, size, padded.shape[1:3])
+    if padded[there].shape[1:3] == tuple(image_size):
+        return padded[there]
+    image = padded.new_zeros(len(padded), *image_size, padded.shape[3])
+    image[here] = padded[there]
+    return image
+
+
+def overlap(offset, size, extent):
+    """The pixels that a padded image and an image have in common: slices of the one and of the other."""
+    start = [max(o, 0) for o in offset]
+    stop = [max(min(o + n, e), b) for o, n, e, b in zip(offset, size, extent, start, strict=True)]
+    there = [slice(b, e) for b, e in zip(start, stop, strict=True)]
+    here = [slice(b - o, e - o) for b, e, o in zip(start, stop, offset, strict=True)]
+    return (slice(None), *there), (slice(None), *here)
+
+
+class Patches:
+    """The six maps of a convolution, by cutting x into patches. G groups, N images, T = N H' W' pixels of y.
+
+    x (N, H, W, C) <-> X (G, T, C / G K0 K1),  y (N, H', W', O) <-> Y (G, T, O / G),
+    w (O, C / G, K0, K1) <-> W (G, C / G K0 K1, O / G)
     """
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):
-        check_not_negative(lr=lr, eps=eps, weight_decay=weight_decay)
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas must lie in [0, 1), got {betas}")
-        super().__init__(params)
-        self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
+    def __init__(self, layer, n, x_size, y_size, padding, dtype):
+        self.x_size, self.y_size, self.padding, self.dtype = x_size, y_size, padding, dtype
+        self.kernel_size, self.stride, self.dilation = layer.kernel_size, layer.stride, layer.dilation
+        self.groups, self.channels = layer.groups, layer.x_channels // layer.groups
+        self.span = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        self.extent = [(m - 1) * s + k for m, s, k in zip(y_size, self.stride, self.span, strict=True)]
+        # In which order a patch's axes (channel, row, column) stand. For a small single image it is that in which torch
+        # itself adds up, so that not even the last digit differs. Else channels come last, which is faster to copy.
+        small = n * math.prod(x_size) * layer.x_channels <= 20480
+        self.order, self.channel_at = ((0, 1, 2), 0) if n == 1 and small else ((1, 2, 0), 2)
+        self.patch = [(self.channels, *self.kernel_size)[axis] for axis in self.order]
 
-    def step(self):
-        beta1, beta2 = self.betas
-        for parameter in self.params:
-            (value, grad), state = parameter, parameter.state
-            if "step" not in state:
-                state.update(step=0, mean=grad.clone().zero_(), square=grad.clone().zero_())
-            state["step"] += 1
-            value.mul_(1 - self.lr * self.weight_decay)
-            state["mean"].lerp_(grad, 1 - beta1)
-            state["square"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-            # the averages began at zero, which the two powers correct
-            scale = (1 - beta2 ** state["step"]) ** 0.5
-            divisor = state["square"].sqrt().div_(scale).add_(self.eps)
-            value.addcdiv_(state["mean"], divisor, value=-self.lr / (1 - beta1 ** state["step"]))
+    def numel(self, x_channels, y_channels):
+        """Numbers of one lifted image."""
+        return math.prod(self.y_size) * max(math.prod(self.kernel_size) * x_channels, y_channels)
+
+    def lift_x(self, x):
+        padded = placed(x, self.padding, self.x_size, self.extent, self.dtype)
+        windows = padded.unfold(1, self.span[0], self.stride[0]).unfold(2, self.span[1], self.stride[1])
+        windows = windows[..., :: self.dilation[0], :: self.dilation[1]].unflatten(3, (self.groups, self.channels))
+        windows = windows.permute(3, 0, 1, 2, *(4 + axis for axis in self.order))  # from N, H', W', G, C / G, K0, K1
+        return windows.reshape(self.groups, len(x) * math.prod(self.y_size), math.prod(self.patch))
+
+    def lower_x(self, X, c):
+        patches = X.view(self.groups, -1, *self.y_size, *self.patch).movedim(4 + self.channel_at, 6)
+        patches = patches.permute(1, 2, 4, 3, 5, 0, 6).flatten(5)  # N, H', K0, W', K1, C
+        # As many rows and columns of a patch as fit into a step don't overlap with the next patch's, and go at once.
+        (h, w), (s0, s1), (d0, d1) = self.y_size, self.stride, self.dilation
+        step0, step1 = (s if d == 1 else 1 for s, d in zip(self.stride, self.dilation, strict=True))
+        extent = [k + s for k, s in zip(self.extent, self.stride, strict=True)]
+        padded = X.new_zeros(len(patches), *extent, c)
+        for i, j in product(range(0, self.kernel_size[0], step0), range(0, self.kernel_size[1], step1)):
+            block = patches[:, :, i : i + step0, :, j : j + step1]
+            there = padded[:, i * d0 : i * d0 + h * s0, j * d1 : j * d1 + w * s1]
+            there = there.unflatten(2, (w, s1)).unflatten(1, (h, s0))
+            there[:, :, : block.shape[2], :, : block.shape[4]].add_(block)
+        return unplaced(padded, self.padding, self.x_size, self.x_size)
+
+    def lift_y(self, y):
+        t = len(y) * math.prod(self.y_size)
+        return y.to(self.dtype).reshape(t, self.groups, y.shape[3] // self.groups).transpose(0, 1)
+
+    def lower_y(self, Y, o):
+        return Y.transpose(0, 1).reshape(-1, *self.y_size, o)
+
+    def lift_w(self, w):
+        return self.columns(w.to(self.dtype)).reshape(self.groups, math.prod(self.patch), -1)
+
+    def lower_w(self, W, w):
+        """Adds to `w`."""
+        self.columns(w).add_(W.view(self.groups, *self.patch, -1))
+
+    def columns(self, w):
+        """(O, C / G, K0, K1) -> a view (G, *patch, O / G)"""
+        return w.unflatten(0, (self.groups, -1)).permute(0, *(2 + axis for axis in self.order), 1)
+
+    def lift_bias(self, bias):
+        """(O,) -> (G, 1, O / G), from where the sums in Y start"""
+        return bias.to(self.dtype).view(self.groups, 1, -1)
+
+
+def multiply(A, B, start=None):
+    """The products of two stacks of matrices, their sums beginning with `start`.
+
+    One pair is multiplied as such, which spares torch a copy of a transposed matrix."""
+    if len(A) == 1:
+        return (A[0] @ B[0] if start is None else start[0].addmm(A[0], B[0]))[None]
+    return A @ B if start is None else start.baddbmm(A, B)
+
+
+class Convolution(Module):
+    """What Conv2d and TransposeConv2d share: all but the rule and the sizes.
+
+    Each has an x side and a y side (see above): Conv2d goes from x to y, TransposeConv2d from y to x.
+    """
+
+    precision = None  # dtype of the matrices, None for the weight's own
+    lifted = None  # while frozen: the lifted weight, by `order` of the maps
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode):
+        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
+            check_int(name, value)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
+        if padding_mode != "zeros":
+            raise ValueError(f"padding_mode must be 'zeros', the only one implemented, got {padding_mode!r}")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size = pair(kernel_size, "kernel_size", 1)
+        self.stride = pair(stride, "stride", 1)
+        self.padding = padding if isinstance(padding, str) else pair(padding, "padding", 0)
+        self.dilation = pair(dilation, "dilation", 1)
+        self.x_channels, self.y_channels = self.x_and_y(in_channels, out_channels)
+        # (y channels, x channels / groups, K0, K1); in memory channels come last, as the products want it.
+        weight = empty(*self.kernel_size, self.x_channels // groups, self.y_channels).permute(3, 2, 0, 1)
+        self.parameters = {"weight": Parameter(weight)} | ({"bias": Parameter(empty(out_channels))} if bias else {})
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """torch's default: U(-b, b) with b = 1 / sqrt(weight[0].numel()), see torch.nn.Conv2d's page."""
+        for value, _ in self.param():
+            value.uniform_(-(self.weight[0].numel() ** -0.5), self.weight[0].numel() ** -0.5)
+
+    @property
+    def weight(self):
+        return self.parameters["weight"].value
+
+    @weight.setter
+    def weight(self, value):
+        self.parameters["weight"].copy_(value)
+
+    @property
+    def bias(self):
+        return self.parameters["bias"].value if "bias" in self.parameters else None
+
+    @bias.setter
+    def bias(self, value):
+        if self.bias is None:
+            raise ValueError("this layer was made with bias=False")
+        self.parameters["bias"].copy_(value)
+
+    def images(self, tensor, channels):
+        """Check a tensor ([N, ]channels, H, W), and view it as (N, H, W, channels)."""
+        check_kind(self, tensor, self.weight)
+        if tensor.dim() not in (3, 4) or tensor.shape[-3] != channels:
+            raise ValueError(f"{self!r} expected shape ([N, ]{channels}, H, W), got {tuple(tensor.shape)}")
+        tensor = tensor.detach()
+        return (tensor[None] if tensor.dim() == 3 else tensor).permute(0, 2, 3, 1)
+
+    def maps(self, n, x_size, y_size):
+        """The maps for n images."""
+        padding, dtype = tuple(before for before, _ in self.pad()), self.precision or self.weight.dtype
+        if filtering_pays(self, n * y_size[0] * y_size[1]):
+            return MinimalFiltering(self, x_size, y_size, padding, dtype)
+        return Patches(self, n, x_size, y_size, padding, dtype)
+
+    def lift_w(self, maps):
+        """The lifted weight; while it can't change, made once for every order of its numbers."""
+        lifted = self.lifted or {}
+        W = lifted[maps.order] if maps.order in lifted else maps.lift_w(self.weight)
+        if self.frozen:
+            self.lifted = lifted | {maps.order: W}
+        return W
+
+    def parts(self, n, maps):
+        """Slices that cut n images into equal pieces whose lifted forms stay in the processor's cache."""
+        numel = maps.numel(self.x_channels, self.y_channels)
+        pieces = -(-n // max(CHUNK // max(numel * maps.dtype.itemsize, 1), 1))
+        size = -(-n // max(pieces, 1))
+        return [slice(i, min(i + size, n)) for i in range(0, n, max(size, 1))]
+
+    def forward(self, input):
+        """([N, ]in_channels, H, W) -> ([N, ]out_channels, H', W')"""
+        images = self.images(input, self.in_channels)
+        self.saved = None  # makes room
+        size = tuple(images.shape[1:3])
+        output_size = self.output_size(size)
+        output = images.new_empty(len(images), *output_size, self.out_channels)
+        maps = self.maps(len(images), *self.x_and_y(size, output_size))
+        W = self.lift_w(maps)
+        for part in self.parts(len(images), maps):
+            self.apply(maps, W, images[part], output[part])
+        output = self.like(input, output)
+        self.keep(images, self.weight, maps=maps, W=W, shape=output.shape)
+        return output
+
+    def backward(self, gradwrtoutput):
+        """([N, ]out_channels, H', W') -> ([N, ]in_channels, H, W)"""
+        images, _, maps, W, shape = self.recall()
+        grads = self.images(gradwrtoutput, self.out_channels)
+        if gradwrtoutput.shape != shape:
+            raise ValueError(f"{self!r} expected shape {tuple(shape)}, got {tuple(gradwrtoutput.shape)}")
+        input_grads, weight_grad = images.new_empty(images.shape), self.parameters["weight"].grad
+        for part in self.parts(len(images), maps):
+            input_grads[part] = self.adjoint(maps, W, images[part], grads[part], weight_grad)
+        if self.bias is not None:
+            self.parameters["bias"].grad.add_(grads.sum((0, 1, 2)))
+        return self.like(gradwrtoutput, input_grads)
+
+    def like(self, tensor, images):
+        """Images (N, H, W, C) as (N, C, H, W), or (C, H, W) if `tensor` is a single one, too."""
+        images = images.permute(0, 3, 1, 2)
+        return images if tensor.dim() == 4 else images[0]
+
+    def __repr__(self):
+        words = [self.in_channels, self.out_channels, self.kernel_size]
+        defaults = {"stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1), "groups": 1}
+        for name, default in defaults.items():
+            value = getattr(self, name, default)
+            if value != default:
+                words.append(f"{name}={value[0] if isinstance(value, tuple) and value[0] == value[1] else repr(value)}")
+        if self.bias is None:
+            words.append("bias=False")
+        return f"{type(self).__name__}({', '.join(map(str, words))})"
+
+
+class Conv2d(Convolution):
+    """A convolution layer (in fact a cross-correlation), as torch.nn.Conv2d.
+
+    Args:
+        in_channels, out_channels: channels of the input and of the output, multiples of `groups`
+        kernel_size, stride, dilation: ints or pairs (height, width), at least 1
+        padding: zeros around the image, an int or a pair at least 0; or "valid" (none), or "same" (for stride 1: as
+            much as keeps the size)
+        groups: into as many groups input and output channels are cut, each group connected to its own only
+        bias: whether to add a trained constant to every output channel
+
+    Shapes: input ([N, ]in_channels, H, W), output ([N, ]out_channels, H', W') with
+    H' = floor((H + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1; weight (out_channels,
+    in_channels / groups, *kernel_size), bias (out_channels,), both drawn from U(-b, b), b = 1 / sqrt(fan_in).
+
+    Raises ValueError or TypeError for options and inputs that fit neither this nor each other.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
+                 padding_mode="zeros"):  # fmt: skip
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        if isinstance(padding, str) and padding not in ("same", "valid"):
+            raise ValueError(f"padding must be ints, 'same' or 'valid', got {padding!r}")
+        if padding == "same" and self.stride != (1, 1):
+            raise ValueError(f"padding='same' needs stride 1, got {stride}")
+
+    def x_and_y(self, input, output):
+        return input, output
+
+    def pad(self):
+        """Rows of zeros before and after the image, for height and width."""
+        if self.padding == "same":  # an odd one at the end, as in torch
+            total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+            return [(t // 2, t - t // 2) for t in total]
+        return [(p, p) for p in ((0, 0) if self.padding == "valid" else self.padding)]
+
+    def output_size(self, size):
+        padded = [n + sum(p) for n, p in zip(size, self.pad(), strict=True)]
+        kernel = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        if min(size) < 1 or any(n < k for n, k in zip(padded, kernel, strict=True)):
+            raise ValueError(f"{self!r} needs a padded image of at least {tuple(kernel)}, got {tuple(padded)}")
+        return tuple((n - k) // s + 1 for n, k, s in zip(padded, kernel, self.stride, strict=True))
+
+    def apply(self, maps, W, x, y):
+        """Y = X W"""
+        # torch's own convolution starts its sums with the bias, so that with patches the last digit is the same, too.
+        start = None if self.bias is None else maps.lift_bias(self.bias)
+        y.copy_(maps.lower_y(multiply(maps.lift_x(x), W, start), self.out_channels))
+        if self.bias is not None and start is None:
+            y += self.bias
+
+    def adjoint(self, maps, W, x, y_grad, weight_grad):
+        """X = Y W',  W = X' Y"""
+        Y = maps.lift_y(y_grad)
+        x_grad = maps.lower_x(multiply(Y, W.mT), self.in_channels)
+        maps.lower_w(multiply(maps.lift_x(x).mT, Y), weight_grad)
+        return x_grad
+
+
+class TransposeConv2d(Convolution):
+    """A transposed convolution, the adjoint of Conv2d without bias, as torch.nn.ConvTranspose2d.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, groups, bias, dilation: as for Conv2d
+        padding: rows and columns cut off at every border, an int or a pair at least 0
+        output_padding: rows and columns added at the end, less than stride or dilation
+
+    Shapes: input ([N, ]in_channels, H, W), output ([N, ]out_channels, H', W') with
+    H' = (H - 1) stride - 2 padding + dilation (kernel_size - 1) + output_padding + 1; weight (in_channels,
+    out_channels / groups, *kernel_size), bias (out_channels,), initialised as torch does.
+
+    Raises ValueError or TypeError for options and inputs that fit neither this nor each other.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1,
+                 bias=True, dilation=1, padding_mode="zeros"):  # fmt: skip
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        if isinstance(padding, str):
+            raise TypeError(f"padding must be an int or a pair of ints, got {padding!r}")
+        self.output_padding = pair(output_padding, "output_padding", 0)
+        if any(o >= max(s, d) for o, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True)):
+            raise ValueError(f"output_padding must be less than stride or dilation, got {output_padding!r}")
+
+    def x_and_y(self, input, output):
+        return output, input
+
+    def pad(self):
+        return [(p, p) for p in self.padding]
+
+    def output_size(self, size):
+        geometry = zip(
+            size, self.stride, self.padding, self.dilation, self.kernel_size, self.output_padding, strict=True
+        )
+        output = tuple((n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, s, p, d, k, o in geometry)
+        if min(size) < 1 or min(output) < 1:
+            raise ValueError(f"{self!r} makes an image of {output} from one of {tuple(size)}, too small")
+        return output
+
+    def apply(self, maps, W, y, x):
+        """X = Y W'"""
+        x.copy_(maps.lower_x(multiply(maps.lift_y(y), W.mT), self.out_channels))
+        if self.bias is not None:
+            x += self.bias
+
+    def adjoint(self, maps, W, y, x_grad, weight_grad):
+        """Y = X W,  W = X' Y"""
+        X = maps.lift_x(x_grad)
+        y_grad = maps.lower_y(multiply(X, W), self.in_channels)
+        maps.lower_w(multiply(X.mT, maps.lift_y(y)), weight_grad)
+        return y_grad
+
+
+class Upsampling(TransposeConv2d):
+    """The report's upsampling block: a transposed convolution under another name."""
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 5. Model
+
+
+def fans(layer):
+    """(fan_in, fan_out) of a convolution: how many products enter an output of it, and how many an input enters."""
+    taps = layer.kernel_size[0] * layer.kernel_size[1] / layer.groups
+    # A pixel of y sees all taps, a pixel of x only those that the stride lets it meet.
+    into_y, into_x = layer.x_channels * taps, layer.y_channels * taps / (layer.stride[0] * layer.stride[1])
+    return layer.x_and_y(into_y, into_x)
+
+
+def xavier(network):
+    """Draw all convolutions' weights from U(-b, b), b = sqrt(6 / (fan_in + fan_out)), with biases of zero (Glorot and
+    Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010). Returns the network."""
+    for layer in network.modules():
+        if isinstance(layer, Convolution):
+            bound = (6 / sum(fans(layer))) ** 0.5
+            layer.weight.uniform_(-bound, bound)
+            if layer.bias is not None:
+                layer.bias.zero_()
+    return network
+
+
+def check_images(name, images):
+    """TypeError or ValueError unless `images` are (N, 3, H, W), uint8 or floating, all values in [0, 255]."""
+    if not isinstance(images, torch.Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(images).__name__}")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise TypeError(f"{name} must be uint8 or floating, got {images.dtype}")
+    if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 1:
+        raise ValueError(f"{name} must have shape (N, 3, H, W), got {tuple(images.shape)}")
+    if images.is_meta:
+        raise ValueError(f"{name} must hold data, got a tensor on the device meta")
+    if images.numel() and images.is_floating_point():
+        low, high = (float(v) for v in images.aminmax())
+        if not (low >= 0 and high <= 255):  # also where they are NaN
+            raise ValueError(f"{name} must hold values in [0, 255], got values from {low} to {high}")
+
+
+def save(content, path):
+    """torch.save, but all or nothing: a file of that name is replaced in one go when the new one is complete."""
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        torch.save(content, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path, device):
+    """torch.load for dicts from outside: no code in the file is run. A ValueError for any other file."""
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds, with advice that is no good here
+        raise ValueError(f"{path} can't be read, is damaged, or was not written by torch.save") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} should hold a dict, got {type(content).__name__}")
+    return content
+
+
+class Model:
+    """A denoiser: `network`, `loss`, `optimizer`, and how they train and denoise. Needs no clean images.
+
+    On a machine with a GPU the network lives there; images may come from anywhere. This is the report's network; a
+    subclass with another one overrides `build` and the three values below it.
+    """
+
+    def build(self):
+        """The network, newly initialised: from (N, 3, H, W) in [0, 1] to the same, H and W multiples of GRID."""
+        return xavier(
+            Sequential(
+                Conv2d(3, 64, (4, 4), stride=2, padding=2),
+                ReLU(),
+                Conv2d(64, 256, (4, 4), stride=2, padding=2),
+                ReLU(),
+                Upsampling(256, 128, (5, 5), stride=2, padding=2),
+                ReLU(),
+                Upsampling(128, 3, (4, 4), stride=2, padding=2),
+                Sigmoid(),
+            )
+        )
+
+    GRID = 4  # height and width of what the network takes are multiples of it
+    HALO = 10  # outside its cell of GRID x GRID pixels an output depends on so many pixels at most, in every direction
+    PRETRAINED = Path(__file__).with_name("bestmodel.pth")
+
+    SIDE = 256  # larger images are cut into tiles of this side
+    BATCH_PIXELS = 2**16  # pixels that go through the network at once
+
+    def __init__(self):
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network = self.build().to(self.device, torch.float32)
+        self.loss = MSE()
+        self.optimizer = SGD(self.network.param())
+        self.pretrained = False
+
+    def load_pretrained_model(self):
+        """Take the weights of `PRETRAINED`, a file beside this one; see `load_weights`."""
+        self.load_weights(self.PRETRAINED)
+
+    def load_weights(self, path):
+        """Take the weights that a file holds, a state_dict of the network.
+
+        Raises FileNotFoundError, or ValueError for a file of anything else, and then leaves the model as it was.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"there is no file of weights {path}")
+        try:
+            self.network.load_state_dict(load(path, self.device))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} does not hold the weights of this network: {error}") from error
+        self.pretrained = True
+
+    def predict(self, test_input):
+        """Denoise images (N, 3, H, W) of any size, uint8 or float in [0, 255]: float32 of that shape and range.
+
+        Raises TypeError or ValueError for other input. Works in pieces, so that memory stays bounded.
+        """
+        check_images("test_input", test_input)
+        test_input = test_input.detach()
+        n, _, height, width = test_input.shape
+        output = test_input.new_empty(test_input.shape, dtype=torch.float32)
+        batch = max(1, self.BATCH_PIXELS // (min(height, self.SIDE) * min(width, self.SIDE)))
+        corners = product(range(0, n, batch), range(0, height, self.SIDE), range(0, width, self.SIDE))
+        with fast_products(self.device), setting(self.network, frozen=True):
+            for first, top, left in corners:
+                images = slice(first, first + batch)
+                rows, inner_rows, outer_rows = self.tile(top, height)
+                columns, inner_columns, outer_columns = self.tile(left, width)
+                piece = test_input[images][:, :, rows.to(test_input.device)][..., columns.to(test_input.device)]
+                piece = self.network(piece.to(self.device).float() / 255)
+                inner = piece[:, :, inner_rows, inner_columns].clamp(0, 1) * 255
+                output[images, :, outer_rows, outer_columns] = inner.to(output.device)
+        return output
+
+    def tile(self, start, size):
+        """Which pixels, of `size` along one axis, the network must see for the tile from `start` on.
+
+        Returns their indices, and the tile's place among them and in the image. A size that is no multiple of GRID is
+        filled up with copies of the last pixel.
+        """
+        halo, stop = self.on_grid(self.HALO), min(start + self.SIDE, size)
+        first, last = max(0, start - halo), min(stop + halo, self.on_grid(size))
+        last = first + self.on_grid(last - first)
+        return arange(first, last).clamp(max=size - 1), slice(start - first, stop - first), slice(start, stop)
+
+    def on_grid(self, size):
+        return -(-size // self.GRID) * self.GRID
+
+    def train(self, train_input, train_target, num_epochs=None, *, recipe=None, seed=0, checkpoint=None):
+        """Train on pairs of noisy versions of the same images, both (N, 3, H, W), uint8 or float in [0, 255].
+
+        Args:
+            num_epochs: passes over the pairs, instead of the recipe's number
+            recipe: a `Recipe`; without, `DEFAULT`, or `FINETUNE` after `load_pretrained_model`
+            seed: of the order of the pairs and of their augmentation
+            checkpoint: a file to write after every epoch, and to go on from if it is there
+
+        Prints a line an epoch. If training fails, the weights are those from before. Raises TypeError or ValueError
+        for bad input, before any work is done, and FloatingPointError if the loss is no longer finite.
+        """
+        check_images("train_input", train_input)
+        check_images("train_target", train_target)
+        if train_input.shape != train_target.shape or len(train_input) == 0:
+            shapes = f"{tuple(train_input.shape)} and {tuple(train_target.shape)}"
+            raise ValueError(f"train_input and train_target must be at least one pair, of equal shapes, got {shapes}")
+        self.fit(lambda epoch: (train_input, train_target), num_epochs, recipe=recipe, seed=seed, checkpoint=checkpoint)
+
+    def fit(self, pairs, num_epochs=None, *, recipe=None, seed=0, checkpoint=None, about=""):
+        """As `train`, for pairs that come fresh with every epoch: `pairs(epoch)` gives its (inputs, targets).
+
+        about: says in words what a checkpoint can't know, such as where the pairs come from; one that was written with
+            other words, or by another recipe or seed, is refused.
+        """
+        recipe = recipe or (FINETUNE if self.pretrained else DEFAULT)
+        if not isinstance(recipe, Recipe):
+            raise TypeError(f"recipe must be a Recipe, got {recipe!r}")
+        if checkpoint and not Path(checkpoint).parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {Path(checkpoint).parent} for the checkpoint")
+        if num_epochs is not None:
+            recipe = replace(recipe, num_epochs=num_epochs)
+        before = self.network.state_dict()
+        self.optimizer = recipe.make_optimizer(self.network.param())
+        for parameter in self.optimizer.params:
+            parameter.state["average"] = parameter.value.clone()
+        run = {"recipe": recipe.describe(), "seed": operator.index(seed), "about": about}
+        try:
+            begin, first = time.perf_counter(), self.resume(checkpoint, run) if checkpoint else 0
+            for epoch in range(first, recipe.num_epochs):
+                start = time.perf_counter()
+                inputs, targets = pairs(epoch)
+                with fast_products(self.device), setting(self.network, precision=recipe.dtype(self.device)):
+                    loss = self.train_epoch(inputs, targets, epoch, recipe, seed)
+                if checkpoint:
+                    state = [parameter.state for parameter in self.optimizer.params]
+                    save(run | {"epochs": epoch + 1, "state": state, "network": self.network.state_dict()}, checkpoint)
+                now = time.perf_counter()
+                speed = len(inputs) / (now - start)
+                left = (now - begin) / (epoch + 1 - first) * (recipe.num_epochs - epoch - 1) / 60
+                progress = f"loss {loss:.6f}, {speed:.0f} images/s, {left:.1f} min left"
+                print(f"epoch {epoch + 1}/{recipe.num_epochs}: {progress}", flush=True)
+            if recipe.average:
+                for parameter in self.optimizer.params:
+                    parameter.copy_(parameter.state["average"])
+        except BaseException:
+            for name, parameter in self.network.named_param().items():
+                parameter.value.copy_(before[name])
+            raise
+        finally:
+            for parameter in self.optimizer.params:
+                parameter.state.pop("average", None)
+
+    def train_epoch(self, inputs, targets, epoch, recipe, seed):
+        """One pass over the pairs; returns the mean loss."""
+        rng = random.Random(f"{seed} {epoch}")
+        n, height, width = len(inputs), *inputs.shape[2:]
+        rows, columns = (arange(self.on_grid(n)).clamp(max=n - 1).to(inputs.device) for n in (height, width))
+        order = arange(n).new_tensor(rng.sample(range(n), n)).to(inputs.device)
+        batches, total = order.split(recipe.batch_size), 0
+        for step, index in enumerate(batches):
+            batch = [
+                t.detach()[index][:, :, rows][..., columns].to(self.device).float() / 255 for t in (inputs, targets)
+            ]
+            if recipe.augment:
+                batch = augment(*batch, rng)
+            if recipe.exchange and rng.random() < 0.5:
+                batch = batch[::-1]
+            self.optimizer.lr = recipe.lr_at((epoch + (step + 0.5) / len(batches)) / recipe.num_epochs)
+            self.optimizer.zero_grad()
+            total += self.loss(self.network(batch[0]), batch[1]) * len(index)
+            self.network.backward(self.loss.backward())
+            self.optimizer.step()
+            if recipe.average:
+                steps = epoch * len(batches) + step + 1
+                keep = min(recipe.average, steps / (steps + 10))  # a short memory while the weights still move far
+                for parameter in self.optimizer.params:
+                    parameter.state["average"].lerp_(parameter.value, 1 - keep)
+        loss = float(total) / n
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} in epoch {epoch + 1}: try a lower learning rate")
+        return loss
+
+    def resume(self, path, run):
+        """Take all state from a checkpoint of the same run, if there is one; returns how many epochs it has seen."""
+        if not Path(path).exists():
+            return 0
+        content = load(path, self.device)
+        try:
+            for name, ours in run.items():
+                if content[name] != ours:
+                    raise ValueError(f"it comes from another training: its {name} is {content[name]}, not {ours}")
+            for parameter, state in zip(self.optimizer.params, content["state"], strict=True):
+                tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+                parameter.state |= state | {name: parameter.accept(value) for name, value in tensors.items()}
+            self.network.load_state_dict(content["network"])
+            return content["epochs"]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no checkpoint of this training: {error}") from error
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 6. Training
 
 
 class Muon(Optimizer):
@@ -884,145 +1159,98 @@ def orthogonalize(matrix):
     return factors @ matrix
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# The network and its training
-
-
-def initialize(network, scheme):
-    """Draw new weights for all convolutions in a Sequential.
-
-    scheme: "torch" for the layers' own default; "xavier" for U(-b, b) with b = sqrt(6 / (fan_in + fan_out)) (Glorot
-    and Bengio, 2010) or "kaiming" for N(0, 2 / fan_in) (He et al., 2015), both with biases of zero. fan_in counts the
-    products that enter an output of the layer, fan_out those that an input enters; a stride divides one of the two.
-    """
-    if scheme not in ("torch", "xavier", "kaiming"):
-        raise ValueError(f"scheme must be 'torch', 'xavier' or 'kaiming', got {scheme!r}")
-    for layer in (layer for layer in network if isinstance(layer, Convolution)):
-        if scheme == "torch":
-            layer.reset_parameters()
-            continue
-        taps = layer.kernel_size[0] * layer.kernel_size[1] / layer.groups
-        x_channels, y_channels = layer.x_and_y(layer.in_channels, layer.out_channels)
-        into_y, into_x = x_channels * taps, y_channels * taps / (layer.stride[0] * layer.stride[1])
-        fan_in, fan_out = layer.x_and_y(into_y, into_x)
-        if scheme == "xavier":
-            bound = (6 / (fan_in + fan_out)) ** 0.5
-            layer.weight.uniform_(-bound, bound)
-        else:
-            layer.weight.normal_(0, (2 / fan_in) ** 0.5)
-        if layer.bias is not None:
-            layer.bias.zero_()
+def cosine(progress):
+    """From 1 down to 0, for `progress` from 0 to 1."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How `Model.train` trains. Raises ValueError for numbers out of range.
+    """How `Model.train` trains. Raises TypeError or ValueError for values out of range."""
 
-    num_epochs, batch_size: at least 1
-    optimizer: "muon", the best in short trainings, "adam", the best in long ones, or "sgd"
-    lr: the learning rate at its highest
-    momentum: of Muon and SGD (Nesterov's, where there is any)
-    schedule: "cosine" (down to 0), "steps" (a fifth after a quarter of the training, as the report), or "constant"
-    warmup: the part of the training in which the learning rate rises from 0
-    weight_decay: as in the optimiser
-    average: how much of the running average of the weights stays from step to step (less in the beginning); the
-        average is what the model keeps. 0 for none
-    augment: flip and transpose the pairs at random, both images alike
-    exchange: swap input and target at random, where both are noisy
-    precision: "float32", or "bfloat16" for the matrix products of the convolutions and the maps around them (weights,
-        sums of gradients and all else stay float32): faster on processors with bfloat16 units, slow on others
-    """
-
-    num_epochs: int = 8
+    num_epochs: int = 8  # at least 1, as is
     batch_size: int = 32
-    optimizer: str = "muon"
-    lr: float = 0.03
-    momentum: float = 0.95
-    schedule: str = "cosine"
-    warmup: float = 0.02
+    optimizer: Callable = Muon  # takes the parameters, lr, weight_decay and momentum, and makes an optimiser of them
+    lr: float = 0.03  # the learning rate at its highest
+    momentum: float = 0.95  # of the optimiser, in [0, 1)
+    schedule: Callable = cosine  # by what lr is multiplied, a function of the part of the training that is done
+    warmup: float = 0.02  # the part of the training in which the learning rate rises from 0
     weight_decay: float = 0.0
+    # How much of the running average of the weights, which the model keeps, stays from step to step (less in the
+    # beginning); 0 for no average.
     average: float = 0.999
-    augment: bool = True
-    exchange: bool = True
+    augment: bool = True  # flip and transpose the pairs at random, both images alike
+    exchange: bool = True  # swap input and target at random, where both are noisy
+    # Of the convolutions' matrix products and the maps around them (weights, sums of gradients and all else stay
+    # float32): "float32", "bfloat16", or "auto" for what this machine multiplies faster.
     precision: str = "float32"
 
     def __post_init__(self):
+        for field in fields(self):
+            # Numbers become Python's own (numpy has others), which every checkpoint can hold.
+            value = getattr(self, field.name)
+            if field.type is bool and value in (False, True):
+                value = bool(value)
+            elif field.type is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+                value = int(value)
+            elif field.type is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+                value = float(value)
+            elif not (isinstance(value, str) if field.type is str else field.type is Callable and callable(value)):
+                kind = getattr(field.type, "__name__", field.type)
+                raise TypeError(f"{field.name} must be of type {kind}, got {value!r}")
+            object.__setattr__(self, field.name, value)
         for name in ("num_epochs", "batch_size"):
             check_int(name, getattr(self, name))
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be positive, got {self.lr}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay}")
         for name in ("momentum", "warmup", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        choices = {"optimizer": ("muon", "adam", "sgd"), "schedule": SCHEDULES, "precision": ("float32", "bfloat16")}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if self.precision not in ("float32", "bfloat16", "auto"):
+            raise ValueError(f"precision must be 'float32', 'bfloat16' or 'auto', got {self.precision!r}")
+
+    def make_optimizer(self, params):
+        return self.optimizer(params, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum)
 
     def lr_at(self, progress):
         """The learning rate after the part `progress`, in (0, 1), of the training."""
-        rise = min(1, progress / self.warmup) if self.warmup else 1
-        return self.lr * rise * SCHEDULES[self.schedule](progress)
+        return self.lr * (min(1, progress / self.warmup) if self.warmup else 1) * self.schedule(progress)
+
+    def describe(self):
+        """All fields as a dict of what JSON and checkpoints can hold: functions by their names."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value.__name__.lower() if callable(value) else value for name, value in values.items()}
+
+    def dtype(self, device):
+        """The dtype of the products on a device. "auto" multiplies: bfloat16 should take at most 0.7 of the time."""
+
+        def seconds(dtype):
+            matrix, times = empty(768, 768, dtype=dtype, device=device).fill_(1), []
+            for _ in range(6):
+                begin = time.perf_counter()
+                (matrix @ matrix)[0, 0].item()  # waits for a GPU
+                times.append(time.perf_counter() - begin)
+            return min(times)
+
+        auto = self.precision == "auto" and seconds(torch.bfloat16) <= 0.7 * seconds(torch.float32)
+        return torch.bfloat16 if auto or self.precision == "bfloat16" else torch.float32
 
 
-SCHEDULES = {
-    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
-    "steps": lambda progress: 1 if progress < 0.25 else 0.2,
-    "constant": lambda progress: 1,
-}
 DEFAULT = Recipe()
-# The report's: plain SGD, 0.5 for 10 epochs, then 0.1 for 30.
-REPORT = Recipe(
-    num_epochs=40,
-    optimizer="sgd",
-    lr=0.5,
-    momentum=0,
-    schedule="steps",
-    warmup=0,
-    average=0,
-    augment=False,
-    exchange=False,
-)
 # For weights that are good already: steps so small that they do no harm.
 FINETUNE = replace(DEFAULT, num_epochs=1, lr=1e-3)
 
 
-def check_images(name, images):
-    """TypeError or ValueError unless `images` are (N, 3, H, W), uint8 or floating, all values in [0, 255]."""
-    if not isinstance(images, torch.Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(images).__name__}")
-    if images.dtype != torch.uint8 and not images.is_floating_point():
-        raise TypeError(f"{name} must be uint8 or floating, got {images.dtype}")
-    if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 1:
-        raise ValueError(f"{name} must have shape (N, 3, H, W), got {tuple(images.shape)}")
-    if images.is_meta:
-        raise ValueError(f"{name} must hold data, got a tensor on the device meta")
-    if images.numel() and images.is_floating_point():
-        low, high = (float(v) for v in images.aminmax())
-        if not (low >= 0 and high <= 255):  # also where they are NaN
-            raise ValueError(f"{name} must hold values in [0, 255], got values from {low} to {high}")
-
-
-def save(content, path):
-    """torch.save, but all or nothing: a file of that name is replaced in one go when the new one is complete."""
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        torch.save(content, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def load(path, device):
-    """torch.load for dicts from outside: no code in the file is run. A ValueError for any other file."""
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises many kinds, with advice that is no good here
-        raise ValueError(f"{path} can't be read, is damaged, or was not written by torch.save") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} should hold a dict, got {type(content).__name__}")
-    return content
+def augment(inputs, targets, rng):
+    """One of the eight symmetries of the square for a batch of pairs, both images alike."""
+    for axis in (2, 3):
+        if rng.random() < 0.5:
+            inputs, targets = inputs.flip(axis), targets.flip(axis)
+    if inputs.shape[2] == inputs.shape[3] and rng.random() < 0.5:
+        inputs, targets = inputs.transpose(2, 3), targets.transpose(2, 3)
+    return inputs, targets
 
 
 @contextlib.contextmanager
@@ -1047,231 +1275,173 @@ def fast_products(device):
         torch.set_float32_matmul_precision(before)
 
 
-class Model:
-    """The report's denoiser: `network`, `loss`, `optimizer`, and how they train and denoise. Needs no clean images.
+# ---------------------------------------------------------------------------------------------------------------
+# 7. A faster convolution, in place of section 4's patches where it pays
+#
+# Minimal filtering: for a tile of 3 x 3 outputs and a kernel of 3 x 3, patches need 81 products, and after a change of
+# basis 25 do. In float32 it costs about a digit: the tests hold it below 1e-5 of the largest value. Sources: Winograd,
+# "Arithmetic Complexity of Computations", 1980; for its use here Lavin and Gray, "Fast Algorithms for Convolutional
+# Neural Networks", 2016. A stride s is no obstacle: with the pixels grouped in cells of s x s, the convolution is one
+# of stride 1 over s s C channels.
+#
+# This section can be taken away, with the two lines of `Convolution.maps` that choose it.
 
-    On a machine with a GPU the network lives there; images may come from anywhere.
+TILE = 3  # outputs of one tile, a side
+FAST_CHANNELS = 32  # from so many channels on both sides, and
+FAST_PIXELS = 500  # so many pixels of a batch, minimal filtering is the faster
+
+
+def filtering_pays(layer, pixels):
+    """Whether minimal filtering is the faster for a layer and so many pixels on its y side, and exact enough."""
+    taps = {-(-k // s) for k, s in zip(layer.kernel_size, layer.stride, strict=True)}
+    return (
+        taps <= {2, 3}  # with more it loses digits
+        and layer.groups == 1
+        and layer.dilation == (1, 1)
+        and layer.weight.dtype.itemsize >= 4  # half precision would overflow
+        and min(layer.stride[0] * layer.stride[1] * layer.x_channels, layer.y_channels) >= FAST_CHANNELS
+        and pixels >= FAST_PIXELS
+    )
+
+
+def toom_cook(outputs, taps):
+    """Matrices A, B, G with  sum_k x[i + k] w[k] = (A' (B x * G w))[i]  for 0 <= i < outputs, 0 <= k < taps.
+
+    The values at outputs + taps - 1 points, the last of them infinity, determine the product of two polynomials; this
+    is the transposed problem. Lists of rows of exact fractions. Source: Winograd 1980; Lavin's wincnn for this
+    normalisation.
+    """
+    points = [Fraction(p) for p in (0, 1, -1, -2)][: outputs + taps - 2]  # with 2 for -2 three times the rounding
+    others = [[q for q in points if q != p] for p in points]
+
+    def powers(n):
+        return [[p**i for i in range(n)] for p in points] + [[Fraction(i == n - 1) for i in range(n)]]
+
+    def polynomial(roots):
+        coefficients = [Fraction(1)]
+        for root in roots:
+            coefficients = [a - root * b for a, b in zip([0, *coefficients], [*coefficients, 0], strict=True)]
+        return coefficients
+
+    A = powers(outputs)
+    B = [[*polynomial(roots), Fraction(0)] for roots in others] + [polynomial(points)]
+    scale = [math.prod(p - q for q in roots) for p, roots in zip(points, others, strict=True)] + [1]
+    G = [[v / s for v in row] for row, s in zip(powers(taps), scale, strict=True)]
+    return A, B, G
+
+
+@lru_cache(maxsize=64)
+def filters(taps, flipped, dtype, device):
+    """`toom_cook`'s three matrices for both dimensions at once; `flipped` for a kernel turned round."""
+
+    def kron(matrices):
+        p, q = matrices
+        rows = [[float(a * b) for a in row for b in column] for row in p for column in q]
+        return empty(0, dtype=dtype, device=device).new_tensor(rows)
+
+    A, B, G = zip(*(toom_cook(TILE, r) for r in taps), strict=True)
+    if flipped:
+        G = [[row[::-1] for row in matrix] for matrix in G]
+    with torch.inference_mode(False):
+        return kron(A), kron(B), kron(G)
+
+
+class Windows:
+    """A linear map from images (N, H, W, C) to P matrices (P, T, C'), and its adjoint.
+
+    The image is cut into cells of `unit` pixels, which join the channels, C' = unit0 unit1 C. It is covered by `count`
+    windows of `taps` cells, TILE cells apart; `matrix` (P, taps0 taps1) maps the cells of a window to P points. The
+    image stands `offset` pixels after the first window's corner, and only the first `size` of its pixels count.
     """
 
-    HALO = 16  # pixels that an output depends on, in every direction, rounded up to the network's grid of 4
-    SIDE = 256  # larger images are cut into tiles of this side
-    BATCH_PIXELS = 2**16  # pixels that go through the network at once
+    def __init__(self, image_size, size, offset, count, taps, unit, matrix):
+        self.image_size, self.size, self.offset, self.count = image_size, size, offset, count
+        self.taps, self.unit, self.matrix = taps, unit, matrix
+        self.cells = [(n - 1) * TILE + r for n, r in zip(count, taps, strict=True)]
+        self.extent = [n * u for n, u in zip(self.cells, unit, strict=True)]
 
-    def __init__(self):
-        self.network = Sequential(
-            Conv2d(3, 64, (4, 4), stride=2, padding=2),
-            ReLU(),
-            Conv2d(64, 256, (4, 4), stride=2, padding=2),
-            ReLU(),
-            Upsampling(256, 128, (5, 5), stride=2, padding=2),
-            ReLU(),
-            Upsampling(128, 3, (4, 4), stride=2, padding=2),
-            Sigmoid(),
-        )
-        initialize(self.network, "xavier")
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.network.to(self.device)
-        self.loss = MSE()
-        self.optimizer = SGD(self.network.param())
-        self.pretrained = False
+    def lift(self, image):
+        """(N, H, W, C) -> (P, T, C')"""
+        padded = placed(image, self.offset, self.size, self.extent, self.matrix.dtype)
+        windows = self.in_cells(padded).unfold(1, self.taps[0], TILE).unfold(2, self.taps[1], TILE)
+        windows = windows.permute(6, 7, 0, 1, 2, 3, 4, 5)  # taps0, taps1, N, t0, t1, unit0, unit1, C
+        points = self.matrix @ windows.reshape(self.matrix.shape[1], -1)
+        return points.view(len(points), -1, math.prod(self.unit) * image.shape[3])
 
-    def load_pretrained_model(self):
-        """Take the weights of `bestmodel.pth` beside this file; see `load_weights`."""
-        self.load_weights(PRETRAINED)
+    def lower(self, matrices, c):
+        """The adjoint of `lift`: (P, T, C') -> (N, H, W, C)"""
+        windows = (self.matrix.t() @ matrices.flatten(1)).view(*self.taps, -1, *self.count, *self.unit, c)
+        windows = windows.permute(2, 3, 4, 5, 6, 7, 0, 1)  # N, t0, t1, unit0, unit1, C, taps0, taps1
+        if self.taps == (TILE, TILE):  # the windows tile the image
+            padded = windows.permute(0, 1, 6, 3, 2, 7, 4, 5).reshape(-1, *self.extent, c)
+        else:
+            padded = windows.new_zeros(len(windows), *self.extent, c)
+            for i, j in product(*(range(0, r, TILE) for r in self.taps)):
+                block = windows[..., i : i + TILE, j : j + TILE]  # that don't overlap
+                cells = self.in_cells(padded)[:, i:, j:].unfold(1, block.shape[6], TILE)
+                cells = cells.unfold(2, block.shape[7], TILE)
+                cells[:, : self.count[0], : self.count[1]].add_(block)
+        return unplaced(padded, self.offset, self.size, self.image_size)
 
-    def load_weights(self, path):
-        """Take the weights that a file holds, a state_dict of the network.
-
-        Raises FileNotFoundError, or ValueError for a file of anything else, and then leaves the model as it was.
-        """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no file of weights {path}")
-        try:
-            self.network.load_state_dict(load(path, self.device))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} does not hold the weights of this network: {error}") from error
-        self.pretrained = True
-
-    def train(self, train_input, train_target, num_epochs=None, *, recipe=None, seed=0, checkpoint=None):
-        """Train on pairs of noisy versions of the same images, both (N, 3, H, W), uint8 or float in [0, 255].
-
-        Args:
-            num_epochs: passes over the pairs, instead of the recipe's number
-            recipe: a `Recipe`; without, `DEFAULT`, or `FINETUNE` after `load_pretrained_model`
-            seed: of the order of the pairs and of their augmentation
-            checkpoint: a file to write after every epoch, and to go on from if it is there
-
-        Prints a line an epoch. If training fails, the weights are those from before. Raises TypeError or ValueError
-        for bad input, before any work is done, and FloatingPointError if the loss is no longer finite.
-        """
-        check_images("train_input", train_input)
-        check_images("train_target", train_target)
-        if train_input.shape != train_target.shape or len(train_input) == 0:
-            shapes = f"{tuple(train_input.shape)} and {tuple(train_target.shape)}"
-            raise ValueError(f"train_input and train_target must be at least one pair, of equal shapes, got {shapes}")
-        self.fit(lambda epoch: (train_input, train_target), num_epochs, recipe=recipe, seed=seed, checkpoint=checkpoint)
-
-    def fit(self, pairs, num_epochs=None, *, recipe=None, seed=0, checkpoint=None):
-        """As `train`, for pairs that come fresh with every epoch: `pairs(epoch)` gives its (inputs, targets)."""
-        recipe = recipe or (FINETUNE if self.pretrained else DEFAULT)
-        if not isinstance(recipe, Recipe):
-            raise TypeError(f"recipe must be a Recipe, got {recipe!r}")
-        if checkpoint and not Path(checkpoint).parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {Path(checkpoint).parent} for the checkpoint")
-        if num_epochs is not None:
-            recipe = replace(recipe, num_epochs=num_epochs)
-        self.optimizer = self.make_optimizer(recipe)
-        for parameter in self.optimizer.params:
-            parameter.state["average"] = parameter.value.clone()
-        with self.prepared(recipe):
-            first = self.resume(checkpoint, recipe, seed) if checkpoint and Path(checkpoint).exists() else 0
-            begin = time.perf_counter()
-            for epoch in range(first, recipe.num_epochs):
-                start = time.perf_counter()
-                inputs, targets = pairs(epoch)
-                with fast_products(self.device):
-                    loss = self.train_epoch(inputs, targets, epoch, recipe, seed)
-                if checkpoint:
-                    self.save_checkpoint(checkpoint, recipe, seed, epoch + 1)
-                now = time.perf_counter()
-                speed = len(inputs) / (now - start)
-                left = (now - begin) / (epoch + 1 - first) * (recipe.num_epochs - epoch - 1) / 60
-                progress = f"loss {loss:.6f}, {speed:.0f} images/s, {left:.1f} min left"
-                print(f"epoch {epoch + 1}/{recipe.num_epochs}: {progress}", flush=True)
-        for parameter in self.optimizer.params:
-            average = parameter.state.pop("average")
-            if recipe.average:
-                parameter.value.copy_(average)
-
-    @contextlib.contextmanager
-    def prepared(self, recipe):
-        """The network as training wants it; afterwards as it was, with its weights, should training fail."""
-        before = self.network.state_dict()
-        try:
-            for layer in self.convolutions():
-                layer.precision = torch.bfloat16 if recipe.precision == "bfloat16" else None
-            self.network[0].input_grad = False  # nobody asks for the gradient of the images
-            yield
-        except BaseException:
-            self.network.load_state_dict(before)
-            raise
-        finally:
-            for layer in self.convolutions():
-                layer.precision, layer.input_grad = None, True
-
-    def make_optimizer(self, recipe):
-        parameters = self.network.param()
-        if recipe.optimizer == "muon":
-            return Muon(parameters, recipe.lr, recipe.weight_decay, recipe.momentum)
-        if recipe.optimizer == "adam":
-            return Adam(parameters, recipe.lr, weight_decay=recipe.weight_decay)
-        return SGD(parameters, recipe.lr, recipe.momentum, 0, recipe.weight_decay, nesterov=recipe.momentum > 0)
-
-    def train_epoch(self, inputs, targets, epoch, recipe, seed):
-        """One pass over the pairs; returns the mean loss."""
-        rng = random.Random(f"{seed} {epoch}")
-        n, height, width = len(inputs), *inputs.shape[2:]
-        rows, columns = (arange(-(-size // 4) * 4).clamp(max=size - 1).to(inputs.device) for size in (height, width))
-        order = arange(n).new_tensor(rng.sample(range(n), n)).to(inputs.device)
-        batches, total = order.split(recipe.batch_size), 0
-        for step, index in enumerate(batches):
-            batch = [
-                t.detach()[index][:, :, rows][..., columns].to(self.device).float() / 255 for t in (inputs, targets)
-            ]
-            if recipe.augment:
-                batch = augment(*batch, rng)
-            if recipe.exchange and rng.random() < 0.5:
-                batch = batch[::-1]
-            self.optimizer.lr = recipe.lr_at((epoch + (step + 0.5) / len(batches)) / recipe.num_epochs)
-            self.optimizer.zero_grad()
-            total += self.loss(self.network(batch[0]), batch[1]) * len(index)
-            self.network.backward(self.loss.backward())
-            self.optimizer.step()
-            if recipe.average:
-                steps = epoch * len(batches) + step + 1
-                keep = min(recipe.average, steps / (steps + 10))  # a short memory while the weights still move far
-                for parameter in self.optimizer.params:
-                    parameter.state["average"].lerp_(parameter.value, 1 - keep)
-        loss = float(total) / n
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} in epoch {epoch + 1}: try a lower learning rate")
-        return loss
-
-    def save_checkpoint(self, path, recipe, seed, epochs):
-        state = [parameter.state for parameter in self.network.param()]
-        content = {"recipe": asdict(recipe), "seed": seed, "epochs": epochs, "state": state}
-        save(content | {"network": self.network.state_dict()}, path)
-
-    def resume(self, path, recipe, seed):
-        """Take all state from a checkpoint of the same recipe and seed; returns how many epochs it has seen."""
-        try:
-            content = load(path, self.device)
-            made_by = content["recipe"], content["seed"]
-            if made_by == (asdict(recipe), seed):
-                self.network.load_state_dict(content["network"])
-                for parameter, state in zip(self.network.param(), content["state"], strict=True):
-                    parameter.state.update(state)
-                return content["epochs"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a checkpoint: {error!r}") from error
-        raise ValueError(f"{path} comes from another recipe or seed: {made_by}")
-
-    def predict(self, test_input):
-        """Denoise images (N, 3, H, W) of any size, uint8 or float in [0, 255]: float32 of that shape and range.
-
-        Raises TypeError or ValueError for other input. Works in pieces, so that memory stays bounded.
-        """
-        check_images("test_input", test_input)
-        test_input = test_input.detach()
-        n, _, height, width = test_input.shape
-        output = test_input.new_empty(test_input.shape, dtype=torch.float32)
-        batch = max(1, self.BATCH_PIXELS // (min(height, self.SIDE) * min(width, self.SIDE)))
-        corners = product(range(0, n, batch), range(0, height, self.SIDE), range(0, width, self.SIDE))
-        with fast_products(self.device), self.frozen():
-            for first, top, left in corners:
-                images = slice(first, first + batch)
-                rows, inner_rows, outer_rows = self.tile(top, height)
-                columns, inner_columns, outer_columns = self.tile(left, width)
-                piece = test_input[images][:, :, rows.to(test_input.device)][..., columns.to(test_input.device)]
-                piece = piece.to(self.device).float() / 255
-                for module in self.network:
-                    piece = module(piece)
-                    module.saved = None  # nobody will ask for gradients
-                inner = piece[:, :, inner_rows, inner_columns] * 255
-                output[images, :, outer_rows, outer_columns] = inner.to(output.device)
-        return output
-
-    @contextlib.contextmanager
-    def frozen(self):
-        """The convolutions lift their weights once for all pieces."""
-        try:
-            for layer in self.convolutions():
-                layer.lifted = {}
-            yield
-        finally:
-            for layer in self.convolutions():
-                layer.lifted = None
-
-    def convolutions(self):
-        return [layer for layer in self.network if isinstance(layer, Convolution)]
-
-    def tile(self, start, size):
-        """Which pixels, of `size` along one axis, the network must see for the tile from `start` on.
-
-        Returns their indices, and the tile's place among them and in the image. A size that is no multiple of 4 is
-        filled up with copies of the last pixel.
-        """
-        stop = min(start + self.SIDE, size)
-        first = max(0, start - self.HALO)
-        last = min(stop + self.HALO, -(-size // 4) * 4)
-        return arange(first, last).clamp(max=size - 1), slice(start - first, stop - first), slice(start, stop)
+    def in_cells(self, padded):
+        """(N, H, W, C) -> a view (N, H / unit0, W / unit1, unit0, unit1, C)"""
+        return padded.unflatten(2, (-1, self.unit[1])).unflatten(1, (-1, self.unit[0])).transpose(2, 3)
 
 
-def augment(inputs, targets, rng):
-    """One of the eight symmetries of the square for a batch of pairs, both images alike."""
-    for axis in (2, 3):
-        if rng.random() < 0.5:
-            inputs, targets = inputs.flip(axis), targets.flip(axis)
-    if inputs.shape[2] == inputs.shape[3] and rng.random() < 0.5:
-        inputs, targets = inputs.transpose(2, 3), targets.transpose(2, 3)
-    return inputs, targets
+class MinimalFiltering:
+    """The six maps of a convolution, by minimal filtering. P points, T tiles.
+
+    x (N, H, W, C) <-> X (P, T, s0 s1 C),  y (N, H', W', O) <-> Y (P, T, O),
+    w (O, C, K0, K1) <-> W (P, s0 s1 C, O)
+    """
+
+    order = "points"
+
+    def __init__(self, layer, x_size, y_size, padding, dtype):
+        self.kernel_size, self.stride, self.dtype = kernel_size, stride, dtype = layer.kernel_size, layer.stride, dtype
+        self.kernel_taps = tuple(-(-k // s) for k, s in zip(kernel_size, stride, strict=True))
+        wide = tuple(TILE + r - 1 for r in self.kernel_taps)
+        # Pixels after the last that an output reads would only add to the rounding.
+        geometry = zip(x_size, y_size, stride, kernel_size, padding, strict=True)
+        read = [min(n, (m - 1) * s + k - p) for n, m, s, k, p in geometry]
+        flipped = stride[0] * stride[1] * layer.x_channels > layer.y_channels
+        A, B, self.matrix = filters(self.kernel_taps, flipped, dtype, layer.weight.device)
+        if not flipped:
+            count = [-(-n // TILE) for n in y_size]
+            self.x = Windows(x_size, read, padding, count, wide, stride, B)
+            self.y = Windows(y_size, y_size, (0, 0), count, (TILE, TILE), (1, 1), A)
+        else:
+            # Windows that overlap cost more, so y, which has fewer channels, gets them: x[j] = sum_k y[j - k] w[k] is a
+            # correlation with the kernel turned round, for the cells j of x from the first to the last with a pixel.
+            first = [p // s for p, s in zip(padding, stride, strict=True)]
+            last = [(n - 1 + p) // s for n, p, s in zip(x_size, padding, stride, strict=True)]
+            count = [-(-(b - a + 1) // TILE) for a, b in zip(first, last, strict=True)]
+            within = [p % s for p, s in zip(padding, stride, strict=True)]
+            ahead = [r - 1 - a for r, a in zip(self.kernel_taps, first, strict=True)]
+            self.x = Windows(x_size, read, within, count, (TILE, TILE), stride, A)
+            self.y = Windows(y_size, y_size, ahead, count, wide, (1, 1), B)
+        self.lift_x, self.lower_x = self.x.lift, self.x.lower
+        self.lift_y, self.lower_y = self.y.lift, self.y.lower
+
+    def numel(self, x_channels, y_channels):
+        """Numbers of one lifted image."""
+        c = max(math.prod(self.stride) * x_channels, y_channels)
+        return len(self.matrix) * math.prod(self.x.count) * c
+
+    def lift_w(self, w):
+        o, c = w.shape[:2]
+        cells = w.new_zeros(*self.kernel_taps, *self.stride, c, o, dtype=self.dtype)
+        for i, j in product(*map(range, self.stride)):
+            taps = w[:, :, i :: self.stride[0], j :: self.stride[1]].permute(2, 3, 1, 0)
+            cells[: len(taps), : taps.shape[1], i, j] = taps
+        return (self.matrix @ cells.flatten(0, 1).flatten(1)).view(len(self.matrix), -1, o)
+
+    def lower_w(self, W, w):
+        """Adds to `w`."""
+        cells = (self.matrix.t() @ W.flatten(1)).view(*self.kernel_taps, *self.stride, w.shape[1], w.shape[0])
+        for i, j in product(*map(range, self.stride)):
+            taps = w[:, :, i :: self.stride[0], j :: self.stride[1]].permute(2, 3, 1, 0)
+            taps += cells[: len(taps), : taps.shape[1], i, j]
+
+    def lift_bias(self, bias):
+        """None: where windows of y overlap, no sum could start with the bias."""

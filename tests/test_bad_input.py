@@ -7,7 +7,6 @@ import zipfile
 import pytest
 import torch
 
-from Proj_Miniproject2 import model as module
 from Proj_Miniproject2.model import (
     MSE,
     SGD,
@@ -312,8 +311,11 @@ RECIPES = {
     "zero epochs": (dict(num_epochs=0), ValueError, "num_epochs.*0"),
     "batches of none": (dict(batch_size=0), ValueError, "batch_size.*0"),
     "fractional batches": (dict(batch_size=2.5), TypeError, r"batch_size.*2\.5"),
-    "unknown optimizer": (dict(optimizer="rmsprop"), ValueError, "optimizer.*rmsprop"),
-    "unknown schedule": (dict(schedule="linear"), ValueError, "schedule.*linear"),
+    "optimizer by name": (dict(optimizer="rmsprop"), TypeError, "optimizer.*rmsprop"),
+    "schedule by name": (dict(schedule="linear"), TypeError, "schedule.*linear"),
+    "lr as text": (dict(lr="0.1"), TypeError, "lr.*0\\.1"),
+    "augment as text": (dict(augment="no"), TypeError, "augment.*no"),
+    "infinite weight decay": (dict(weight_decay=math.inf), ValueError, "weight_decay.*inf"),
     "unknown precision": (dict(precision="int8"), ValueError, "precision.*int8"),
     "momentum of 1": (dict(momentum=1), ValueError, "momentum.*1"),
     "negative warm-up": (dict(warmup=-0.1), ValueError, r"warmup.*-0\.1"),
@@ -388,7 +390,10 @@ def test_checkpoints_with_a_part_missing(model, tmp_path, checkpoint):
         check(lambda: model.train(GOOD, GOOD, 2, checkpoint=path), ValueError, "checkpoint.pth")
 
 
-@pytest.mark.parametrize("options", [dict(seed=1), dict(num_epochs=3), dict(recipe=Recipe(lr=0.1))], ids=str)
+OTHER_TRAININGS = {"seed": dict(seed=1), "epochs": dict(num_epochs=3), "recipe": dict(recipe=Recipe(lr=0.1))}
+
+
+@pytest.mark.parametrize("options", OTHER_TRAININGS.values(), ids=OTHER_TRAININGS)
 def test_checkpoints_of_another_training(model, tmp_path, checkpoint, options):
     path = tmp_path / "checkpoint.pth"
     path.write_bytes(checkpoint)
@@ -467,7 +472,7 @@ FILES = {
 def test_weight_files(model, tmp_path, monkeypatch, write, error):
     path = tmp_path / "bestmodel.pth"
     write(path, {k: v + 1 for k, v in model.network.state_dict().items()})
-    monkeypatch.setattr(module, "PRETRAINED", path)
+    monkeypatch.setattr(Model, "PRETRAINED", path)
     monkeypatch.chdir(tmp_path)
     check(model.load_pretrained_model, error, "bestmodel.pth")
     assert not (tmp_path / MARKER).exists()

@@ -13,8 +13,8 @@ from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.model import (
     MSE,
     SGD,
-    Adam,
     Conv2d,
+    Model,
     Module,
     Muon,
     NearestUpsampling,
@@ -25,6 +25,9 @@ from Proj_Miniproject2.model import (
     TransposeConv2d,
     Upsampling,
 )
+from Proj_Miniproject2.others.recipes import Adam
+
+from .twins import twin as twin_of
 
 # Relative to the largest value of the reference tensor.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
@@ -765,37 +768,11 @@ def test_blocks_are_modules(make, shape):
 # Sequential
 
 
-def report_network():
-    return Sequential(
-        Conv2d(3, 64, (4, 4), stride=2, padding=2),
-        ReLU(),
-        Conv2d(64, 256, (4, 4), stride=2, padding=2),
-        ReLU(),
-        Upsampling(256, 128, (5, 5), stride=2, padding=2),
-        ReLU(),
-        Upsampling(128, 3, (4, 4), stride=2, padding=2),
-        Sigmoid(),
-    )
-
-
-def torch_report_network():
-    return torch.nn.Sequential(
-        torch.nn.Conv2d(3, 64, (4, 4), stride=2, padding=2),
-        torch.nn.ReLU(),
-        torch.nn.Conv2d(64, 256, (4, 4), stride=2, padding=2),
-        torch.nn.ReLU(),
-        torch.nn.ConvTranspose2d(256, 128, (5, 5), stride=2, padding=2),
-        torch.nn.ReLU(),
-        torch.nn.ConvTranspose2d(128, 3, (4, 4), stride=2, padding=2),
-        torch.nn.Sigmoid(),
-    )
-
-
 @pytest.mark.parametrize("shape", [(4, 3, 32, 32), (2, 3, 21, 30), (1, 3, 3, 6), (0, 3, 32, 32), (3, 17, 16)])
 @pytest.mark.parametrize("grad_mode", [True, False])
 def test_report_network_equals_torch(shape, grad_mode):
-    net, twin = report_network().to(torch.float64), torch_report_network().to(torch.float64)
-    net.load_state_dict(twin.state_dict())
+    net = Model().network.to(torch.float64)
+    twin = twin_of(net)
     x = normal(*shape)
     with torch.enable_grad():
         out = twin(x)
@@ -855,7 +832,7 @@ def test_repr_is_the_constructor_call(data, seed):
 
 
 def test_repr_of_networks():
-    net = report_network()
+    net = Model().network
     again = eval(repr(net), vars(m))
     assert repr(again) == repr(net) and isinstance(again, Sequential) and len(again) == 8
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in net.state_dict().items()}

@@ -1,8 +1,7 @@
 """The commands that train, evaluate and compare, on a few small photos: what they write, and how they refuse."""
 
 import json
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,11 @@ import torch
 from PIL import Image
 
 from Proj_Miniproject2.model import DEFAULT, Model, Recipe, save
-from Proj_Miniproject2.others import ablate, evaluate, train
-from Proj_Miniproject2.others.photos import PairStream, load_photos
+from Proj_Miniproject2.others import ablate, train
+from Proj_Miniproject2.others.__main__ import main
+from Proj_Miniproject2.others.networks import NETWORKS
+from Proj_Miniproject2.others.photos import SIGMAS, PairStream, fixed, gaussian_pairs, load_photos
+from Proj_Miniproject2.others.recipes import RUNS, SOURCES, Run
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def val_data(tmp_path_factory):
 def test_train_writes_weights_and_results(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "VALIDATION_PAIRS", 4)
     out, results = tmp_path / "weights.pth", tmp_path / "results.json"
-    train.main([str(photos), "--out", str(out), "--results", str(results), "--pairs", "8", "--num-epochs", "2"])
+    main(f"train {photos} --out {out} --results {results} --pairs 8 --num-epochs 2".split())
     Model().load_weights(out)
     written = json.loads(results.read_text())
     assert written["pairs"] == 8 and written["num_epochs"] == 2 and written["lr"] == DEFAULT.lr
@@ -43,43 +45,95 @@ def test_train_writes_weights_and_results(photos, tmp_path, monkeypatch):
 
 
 def test_training_goes_on_from_weights(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "VALIDATION_PAIRS", 4)
+    start, out = tmp_path / "start.pth", tmp_path / "weights.pth"
+    torch.manual_seed(5)
+    state = Model().network.state_dict()
+    save(state, start)
+    main(f"train {photos} --start {start} --out {out} --pairs 8 --num-epochs 1 --lr 1e-9 --average 0".split())
+    written = torch.load(out, weights_only=True)
+    torch.testing.assert_close(written, state, rtol=0, atol=1e-6)
+
+
+def test_training_repeats(photos, monkeypatch):
     monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
-    start, out = tmp_path / "start.pth", tmp_path / "out.pth"
-    before = Model().network.state_dict()
-    save(before, start)
-    train.main(
-        [str(photos), "--start", str(start), "--out", str(out), "--pairs", "8", "--num-epochs", "1", "--lr", "1e-9"]
-    )
-    torch.testing.assert_close(torch.load(out, weights_only=True), before, rtol=1e-5, atol=1e-6)
-
-
-def test_training_repeats(photos):
-    stack = [torch.randint(256, (3, 256, 256), dtype=torch.uint8) for _ in range(2)]
-    recipe = Recipe(num_epochs=2)
-    weights = [train.train_and_score(stack, recipe, pairs=8, gaussian=0.5)[0].network.state_dict() for _ in range(2)]
+    run = Run(Recipe(num_epochs=1, batch_size=4), pairs=8)
+    weights = [train.train(load_photos(photos), run)[0].network.state_dict() for _ in range(2)]
     torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_trains(network, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
+    out = tmp_path / "weights.pth"
+    main(f"train {photos} --network {network} --out {out} --pairs 4 --num-epochs 1".split())
+    NETWORKS[network]().load_weights(out)
+
+
+def test_a_checkpoint_of_other_photos_is_refused(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
+    command = f"train {{}} --out {tmp_path}/w.pth --checkpoint {tmp_path}/c --pairs 4 --num-epochs 1".split()
+    main([word.format(photos) for word in command])
+    other = tmp_path / "other"
+    other.mkdir()
+    for i in range(3):
+        Image.new("RGB", (256, 256), (i, 2, 3)).save(other / f"{i}.png")
+    with pytest.raises(SystemExit) as exit:
+        main([word.format(other) for word in command])
+    assert exit.value.code == 2 and "another training" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([word.format(photos) for word in command] + ["--source", "fixed"])
+    assert "another training" in capsys.readouterr().err
 
 
 def test_gaussian_pairs_share_their_clean_image():
     """The mean of the two noises' product is near 0, that of each noise's square near the mean of sigma^2."""
     stream = PairStream([torch.full((3, 256, 256), 128, dtype=torch.uint8)])
-    first, second = (noisy.float() - 128 for noisy in train.gaussian_pairs(stream, 40, seed=3))
-    variance = sum(sigma**2 for sigma in train.SIGMAS) / len(train.SIGMAS)
+    first, second = (noisy.float() - 128 for noisy in gaussian_pairs(stream, 40, seed=3))
+    variance = sum(sigma**2 for sigma in SIGMAS) / len(SIGMAS)
     assert first.square().mean() == pytest.approx(variance, rel=0.05)
     assert second.square().mean() == pytest.approx(variance, rel=0.05)
     assert abs((first * second).mean()) < 0.05 * variance
 
 
-def test_photos_set_aside_are_not_trained_on():
-    photos = list(range(100))
-    training, aside = train.split(photos)
-    assert sorted(training + aside) == photos and not set(training) & set(aside) and len(aside) >= 7
+@pytest.mark.parametrize("source", SOURCES)
+def test_photos_set_aside_are_in_no_training(source, monkeypatch):
+    """Each photo is of one grey, so that a pair shows which photo it was cut from."""
+    photos = [torch.full((3, 256, 256), 8 * i, dtype=torch.uint8) for i in range(30)]
+    monkeypatch.setattr(train, "VALIDATION_PAIRS", 12)
+    monkeypatch.setattr("Proj_Miniproject2.others.photos.SIGMAS", (0, 0))
+    seen = {"training": set(), "validation": set()}
+
+    class Recorder(Model):
+        def fit(self, pairs, **options):
+            for epoch in range(4):
+                seen["training"] |= {int(v) for images in pairs(epoch) for v in images.unique()}
+
+        def predict(self, images):
+            seen["validation"] |= {int(v) for v in images.unique()}
+            return images
+
+    monkeypatch.setitem(NETWORKS, "report", Recorder)
+    train.train(photos, Run(Recipe(num_epochs=4), source=SOURCES[source], pairs=400))
+    assert seen["validation"] <= {8 * i for i in (0, 14, 28)} and len(seen["validation"]) > 1
+    assert seen["training"] == {8 * i for i in range(30)} - {8 * i for i in (0, 14, 28)}
+
+
+def test_the_files_of_pairs_keep_to_the_same_split(tmp_path):
+    for i in range(30):
+        Image.new("L", (256, 256), 8 * i).save(tmp_path / f"{i:02}.png")
+    main(f"pairs {tmp_path} {tmp_path}/out --train 100 --val 10".split())
+    training, validation = (
+        {int(v) for images in torch.load(tmp_path / "out" / name, weights_only=True) for v in images.unique()}
+        for name in ("train_data.pkl", "val_data.pkl")
+    )
+    assert validation == {8 * i for i in (0, 14, 28)} and training == {8 * i for i in range(30)} - validation
 
 
 def test_evaluate_writes_psnr(val_data, photos, tmp_path):
     weights, results = tmp_path / "weights.pth", tmp_path / "results.json"
     save(Model().network.state_dict(), weights)
-    evaluate.main([str(val_data), "--weights", str(weights), "--photos", str(photos), "--results", str(results)])
+    main(f"evaluate {val_data} --weights {weights} --photos {photos} --results {results}".split())
     written = json.loads(results.read_text())
     noisy, clean = torch.load(val_data, weights_only=True)
     by_hand = -10 * ((noisy.double() - clean.double()) / 255).square().mean((1, 2, 3)).log10().mean()
@@ -87,28 +141,33 @@ def test_evaluate_writes_psnr(val_data, photos, tmp_path):
     assert any("128 x 128" in name for name in written)
 
 
-def test_ablate_resumes(photos, tmp_path, monkeypatch):
+def few_pairs(monkeypatch, *studies):
     monkeypatch.setattr(train, "VALIDATION_PAIRS", 4)
-    monkeypatch.setattr(ablate, "STUDIES", {"target": ablate.STUDIES["target"]})
-    ablate.main([str(photos), str(tmp_path), "--pairs", "4"])
+    few = {name: {label: replace(run, pairs=4) for label, run in ablate.STUDIES[name].items()} for name in studies}
+    monkeypatch.setattr(ablate, "STUDIES", few)
+
+
+def test_ablate_resumes(photos, tmp_path, monkeypatch):
+    few_pairs(monkeypatch, "target")
+    main(["ablate", str(photos), str(tmp_path)])
     path = tmp_path / "target.json"
     written = json.loads(path.read_text())
     assert {variant: len(runs) for variant, runs in written.items()} == {"noisy": 2, "clean": 2}
     written["clean"].pop()
     path.write_text(json.dumps(written))
-    ablate.main([str(photos), str(tmp_path), "target", "--pairs", "4"])
+    main(["ablate", str(photos), str(tmp_path), "target"])
     assert [run["seed"] for run in json.loads(path.read_text())["clean"]] == [0, 1]
 
 
 def test_ablations_train_once_what_several_studies_ask_for(photos, tmp_path, monkeypatch):
     asked = []
 
-    def score(photos, **options):
-        asked.append(options)
+    def score(photos, run):
+        asked.append(run)
         return None, {"psnr": len(asked)}
 
-    monkeypatch.setattr(ablate, "train_and_score", score)
-    ablate.main([str(photos), str(tmp_path), "optimiser", "batch-size"])
+    monkeypatch.setattr(ablate, "train", score)
+    main(["ablate", str(photos), str(tmp_path), "optimiser", "batch-size"])
     read = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("optimiser", "batch-size")}
     assert len(read["optimiser"]) == 5 and read["optimiser"]["Muon"] == read["batch-size"]["32"]
     assert len(asked) == 2 * (5 + 3 - 1) and not any(a == b for i, a in enumerate(asked) for b in asked[:i])
@@ -131,13 +190,14 @@ def test_turned_predictions_are_those_of_the_eight_symmetries():
     assert len(seen) == 8
 
 
-def test_a_pupil_comes_near_the_mean_of_the_symmetries(photos, tmp_path, monkeypatch):
+def test_distillation_comes_near_the_mean_of_the_symmetries(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
     stack, checkpoint = load_photos(photos), tmp_path / "checkpoint.pth"
-    options = {"recipe": Recipe(num_epochs=1, batch_size=4), "pairs": 40, "data": "fixed"}
-    teacher, _ = train.train_and_score(stack, **options)
-    pupil, results = train.train_and_score(stack, **options, pupil_epochs=4, checkpoint=checkpoint)
-    assert results["pupil_epochs"] == 4
+    run = Run(Recipe(num_epochs=1, batch_size=4), pairs=40, source=fixed)
+    teacher, _ = train.train(stack, run)
+    longer = replace(run, distill_epochs=4)
+    pupil, results = train.train(stack, longer, checkpoint)
+    assert results["distill_epochs"] == 4
     images = torch.randint(256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     draws = torch.Generator().manual_seed(0)
     target = torch.stack([train.turned_prediction(teacher, images, draws) for _ in range(100)]).mean(0)
@@ -145,36 +205,59 @@ def test_a_pupil_comes_near_the_mean_of_the_symmetries(photos, tmp_path, monkeyp
     assert after < 0.5 * before
 
     # interrupted between the two trainings, it comes to the same
-    (tmp_path / "checkpoint.pth.pupil").unlink()
-    again, _ = train.train_and_score(stack, **options, pupil_epochs=4, checkpoint=checkpoint)
+    (tmp_path / "checkpoint.pth.distill").unlink()
+    again, _ = train.train(stack, longer, checkpoint)
     torch.testing.assert_close(again.network.state_dict(), pupil.network.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
-    "command, arguments, words",
+    "command, words",
     [
-        (train, ["nowhere"], "nowhere"),
-        (train, ["{photos}", "--lr", "0"], "lr must be positive"),
-        (train, ["{photos}", "--num-epochs", "0"], "num_epochs"),
-        (train, ["{photos}", "--pupil-epochs", "-1"], "num_epochs"),
-        (train, ["{photos}", "--start", "nowhere.pth"], "nowhere.pth"),
-        (train, ["{photos}", "--out", "no/such/folder/weights.pth"], "there is no folder"),
-        (evaluate, ["nowhere.pkl"], "nowhere.pkl"),
-        (evaluate, ["{val_data}", "--weights", "nowhere.pth"], "nowhere.pth"),
-        (ablate, ["{photos}", "results", "colours"], "unknown studies colours"),
+        ("train nowhere --out w.pth", "nowhere"),
+        ("train {photos}", "--out"),
+        ("train {photos} --out w.pth --lr 0", "lr must be positive"),
+        ("train {photos} --out w.pth --num-epochs 0", "num_epochs"),
+        ("train {photos} --out w.pth --pairs 0", "pairs must be at least 1"),
+        ("train {photos} --out w.pth --seed -3", "seed must be at least 0"),
+        ("train {photos} --out w.pth --distill-epochs -1", "distill_epochs"),
+        ("train {photos} --out w.pth --start nowhere.pth", "nowhere.pth"),
+        ("train {photos} --out no/such/folder/w.pth", "there is no folder"),
+        ("train {photos} --out .", "is a folder"),
+        ("train {photos} --out w.pth --results no/such/folder/r.json", "there is no folder"),
+        ("train {photos} --out w.pth --num-epochs 1 --pairs 64 --lr 1e30 --average 0", "loss is"),
+        ("evaluate nowhere.pkl", "nowhere.pkl"),
+        ("evaluate {readme}", "not a file of two tensors"),
+        ("evaluate {val_data} --weights nowhere.pth", "nowhere.pth"),
+        ("evaluate {val_data} --network unet --weights {bestmodel}", "not hold the weights of this network"),
+        ("ablate {photos} results colours", "unknown studies colours"),
+        ("pairs {photos} {readme}", "expected a folder"),
+        ("colours", "invalid choice"),
     ],
 )
-def test_bad_arguments(command, arguments, words, photos, val_data, tmp_path, monkeypatch, capsys):
+def test_bad_arguments(command, words, photos, val_data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    root = Path(__file__).parents[1]
+    files = {"photos": photos, "val_data": val_data, "readme": root / "README.md", "bestmodel": Model.PRETRAINED}
     with pytest.raises(SystemExit) as exit:
-        command.main([argument.format(photos=photos, val_data=val_data) for argument in arguments])
+        main(command.format(**files).split())
     assert exit.value.code == 2 and words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_the_readmes_tables_are_what_the_results_say():
-    root = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.tables", "--check"], cwd=root, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+def test_ctrl_c_is_one_line(photos, tmp_path, monkeypatch, capsys):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train", interrupt)
+    with pytest.raises(SystemExit) as exit:
+        main(f"train {photos} --out {tmp_path}/w.pth --checkpoint {tmp_path}/c".split())
+    printed = capsys.readouterr().err.strip()
+    assert exit.value.code == 130 and f"{tmp_path}/c" in printed and len(printed.splitlines()) == 1
+
+
+def test_named_runs():
+    """bestmodel.pth's run is the one that its results file holds."""
+    made_by = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "best.json").read_text())
+    run = RUNS["bestmodel"].describe()
+    for name in ("pairs", "seed", "num_epochs", "batch_size", "optimizer", "lr", "weight_decay", "average", "schedule"):
+        assert run[name] == made_by[name]

@@ -5,16 +5,23 @@ import random
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from Proj_Miniproject2 import model as module
-from Proj_Miniproject2.model import DEFAULT, MSE, REPORT, SGD, Model, Sequential, initialize
+from Proj_Miniproject2.model import DEFAULT, MSE, SGD, Model, Recipe, Sequential
+from Proj_Miniproject2.others.metrics import psnr
+from Proj_Miniproject2.others.recipes import REPORT, adam, constant, kaiming
+from Proj_Miniproject2.others.scenes import builtin_data
+
+from .twins import twin
 
 SHAPES = {
     "0.weight": (64, 3, 4, 4),
@@ -56,19 +63,8 @@ def error(model, noisy, target):
 
 def by_torch(model, images):
     """predict for sizes that are multiples of four, by torch.nn in float64."""
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 64, (4, 4), stride=2, padding=2),
-        torch.nn.ReLU(),
-        torch.nn.Conv2d(64, 256, (4, 4), stride=2, padding=2),
-        torch.nn.ReLU(),
-        torch.nn.ConvTranspose2d(256, 128, (5, 5), stride=2, padding=2),
-        torch.nn.ReLU(),
-        torch.nn.ConvTranspose2d(128, 3, (4, 4), stride=2, padding=2),
-        torch.nn.Sigmoid(),
-    )
-    network.load_state_dict(values(model))
     with torch.no_grad():
-        return 255 * network.to(torch.float64)(images.to(torch.float64) / 255)
+        return 255 * twin(model.network, torch.float64)(images.to(torch.float64) / 255)
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +195,7 @@ RECIPES = {
     "default": DEFAULT,
     "report": REPORT,
     "bfloat16": replace(DEFAULT, precision="bfloat16"),
-    "momentum": replace(REPORT, lr=0.1, momentum=0.9, average=0.9, schedule="constant", warmup=0.1),
+    "momentum": replace(REPORT, lr=0.1, momentum=0.9, average=0.9, schedule=constant, warmup=0.1),
 }
 
 
@@ -207,7 +203,7 @@ RECIPES = {
 def test_training_lowers_the_error(recipe):
     """In one epoch of some steps by much, and then further."""
     model, (noisy, target) = Model(), pairs(64)
-    initialize(model.network, "kaiming")  # plain SGD takes long to leave Xavier's
+    kaiming(model.network)  # plain SGD takes long to leave Xavier's
     recipe = replace(recipe, batch_size=8)
     before = error(model, noisy, target)
     model.train(noisy, target, num_epochs=1, recipe=recipe)
@@ -218,7 +214,7 @@ def test_training_lowers_the_error(recipe):
 
 def test_training_heads_for_the_target():
     model, (noisy, _) = Model(), pairs(64)
-    initialize(model.network, "kaiming")
+    kaiming(model.network)
     target = torch.full_like(noisy, 40)
     model.train(noisy, target, num_epochs=3, recipe=replace(REPORT, batch_size=8))
     assert (model.predict(noisy) - 40).abs().mean() < 0.3 * (noisy.float() - 40).abs().mean()
@@ -354,6 +350,44 @@ def test_the_network_is_whole_after_training():
     assert model.network.backward(torch.ones_like(y)).shape == x.shape
 
 
+def test_recipes_hold_pythons_numbers():
+    """NumPy's would make every checkpoint unreadable."""
+    recipe = Recipe(
+        lr=np.logspace(-3, -1, 3)[1], batch_size=np.int64(4), augment=np.bool_(True), momentum=Fraction(1, 2)
+    )
+    assert [type(v) for v in (recipe.lr, recipe.batch_size, recipe.augment, recipe.momentum)] == [
+        float,
+        int,
+        bool,
+        float,
+    ]
+    assert recipe == Recipe(lr=0.01, batch_size=4, momentum=0.5)
+
+
+def test_the_default_dtype_and_inference_mode_play_no_part(model):
+    images, (noisy, target) = random_images(1, 3, 8, 8), pairs(4)
+    torch.set_default_dtype(torch.float64)
+    try:
+        other = Model()
+        other.network.load_state_dict(values(model))
+        assert (other.predict(images) - model.predict(images)).abs().max() <= NEAR
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.inference_mode():
+        made_there = Model()
+        made_there.predict(images)
+    made_there.train(noisy, target, num_epochs=1)
+
+
+def test_threads_may_share_a_model(model):
+    images = [random_images(2, 3, 40, 40, seed=seed) for seed in range(8)]
+    alone = [model.predict(x) for x in images]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(model.predict, images))
+    assert all((a - b).abs().max() <= NEAR for a, b in zip(alone, together, strict=True))
+    assert not any(module.frozen for module in model.network.modules())
+
+
 def test_a_diverging_training_leaves_the_weights():
     model, (noisy, target) = Model(), pairs(16)
     before = values(model)
@@ -386,7 +420,7 @@ def interrupted_fit(model, data, epochs, stop, **options):
 @pytest.mark.parametrize("stop", [1, 2])
 @pytest.mark.parametrize(
     "recipe",
-    [DEFAULT, replace(DEFAULT, optimizer="adam", lr=4e-3), replace(REPORT, momentum=0.9)],
+    [DEFAULT, replace(DEFAULT, optimizer=adam, lr=4e-3), replace(REPORT, momentum=0.9)],
     ids=["muon", "adam", "sgd"],
 )
 def test_resumed_training_gives_the_same_weights(tmp_path, recipe, stop):
@@ -402,6 +436,10 @@ def test_resumed_training_gives_the_same_weights(tmp_path, recipe, stop):
     assert os.listdir(tmp_path) == ["checkpoint.pth"]
     second.train(*data, num_epochs=3, recipe=recipe, seed=5, checkpoint=path)
     assert same(values(second), values(whole))
+
+    other = Model()
+    with pytest.raises(ValueError, match="another training: its about"):
+        other.fit(lambda epoch: data, 3, recipe=recipe, seed=5, checkpoint=path, about="other photos")
 
     third = Model()  # what is complete is only read
     third.train(*data, num_epochs=3, recipe=recipe, seed=5, checkpoint=path)
@@ -432,15 +470,19 @@ def test_an_interrupted_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 def test_pretrained_weights_are_loaded(tmp_path, monkeypatch):
     stored, model = Model(), Model()
     torch.save(values(stored), tmp_path / "bestmodel.pth")
-    monkeypatch.setattr(module, "PRETRAINED", tmp_path / "bestmodel.pth")
+    monkeypatch.setattr(Model, "PRETRAINED", tmp_path / "bestmodel.pth")
     model.load_pretrained_model()
     assert same(values(model), values(stored))
     model.train(*pairs(8), num_epochs=1)  # the optimiser still holds the network's parameters
     assert not same(values(model), values(stored))
 
 
-def test_pretrained_path_is_beside_the_module():
-    assert module.PRETRAINED == Path(module.__file__).with_name("bestmodel.pth")
+def test_shipped_weights_denoise():
+    """The weights in the repository are of this network, and worth loading."""
+    model = Model()
+    model.load_pretrained_model()
+    _, (noisy, clean) = builtin_data(train=1, val=20)
+    assert psnr(model.predict(noisy), clean) > psnr(noisy, clean) + 2
 
 
 def test_pretrained_weights_are_found_from_any_working_directory(tmp_path):

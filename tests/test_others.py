@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from Proj_Miniproject2.others import make_pairs as command
+from Proj_Miniproject2.model import save
 from Proj_Miniproject2.others import photos as photos_module
+from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.metrics import psnr
 from Proj_Miniproject2.others.noise import block_mean, gaussian_noise, pixel_noise, poisson_noise
 from Proj_Miniproject2.others.photos import PairStream, load_photos, pairs_of
@@ -406,9 +407,9 @@ def photo_folder(path, n, side=256):
 
 
 def test_make_pairs_writes_the_two_files_of_the_course(tmp_path, capsys):
-    photo_folder(tmp_path, 12)
+    photo_folder(tmp_path, 16)
     out = tmp_path / "deep" / "out"
-    command.main([str(tmp_path), str(out), "--train", "25", "--val", "5", "--seed", "3"])
+    main(["pairs", str(tmp_path), str(out), "--train", "25", "--val", "5", "--seed", "3"])
     assert "25 + 5 pairs" in capsys.readouterr().out
     assert sorted(os.listdir(out)) == ["train_data.pkl", "val_data.pkl"]
     train = torch.load(out / "train_data.pkl", weights_only=True)
@@ -416,18 +417,18 @@ def test_make_pairs_writes_the_two_files_of_the_course(tmp_path, capsys):
     for images, n in ((train, 25), (val, 5)):
         assert isinstance(images, tuple) and len(images) == 2
         assert all(x.shape == (n, 3, 32, 32) and x.dtype == torch.uint8 for x in images)
-    # Each photo has its own grey: photos 0 and 10 are set aside, the others take turns.
-    assert val[1][:, 0, 0, 0].tolist() == [0, 10, 0, 10, 0]
-    others = [i for i in range(12) if i not in (0, 10)]
-    assert train[0][:, 0, 0, 0].tolist() == (others * 3)[:25]
+    # Each photo has its own grey: photos 0 and 14 are set aside, the others take turns.
+    assert val[1][:, 0, 0, 0].tolist() == [0, 14, 0, 14, 0]
+    others = [i for i in range(16) if i not in (0, 14)]
+    assert train[0][:, 0, 0, 0].tolist() == (others * 2)[:25]
     before = (out / "train_data.pkl").read_bytes()
-    command.main([str(tmp_path), str(out), "--train", "25", "--val", "5", "--seed", "3"])
+    main(["pairs", str(tmp_path), str(out), "--train", "25", "--val", "5", "--seed", "3"])
     assert (out / "train_data.pkl").read_bytes() == before
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "train_data.pkl"
-    command.save((torch.zeros(1), torch.ones(1)), path)
+    save((torch.zeros(1), torch.ones(1)), path)
     before = path.read_bytes()
 
     def broken(data, file):
@@ -437,7 +438,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", broken)
     with pytest.raises(OSError, match="disk full"):
-        command.save((torch.ones(1), torch.ones(1)), path)
+        save((torch.ones(1), torch.ones(1)), path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == [path.name]
 
 
@@ -446,7 +447,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     [
         (["nowhere", "out"], "expected a folder of photos"),
         (["empty", "out"], "no readable photo"),
-        (["one", "out"], "at least two readable photos"),
+        (["one", "out"], "at least two photos"),
         (["two", "two/00.png"], "got the file"),
         (["two", "out", "--train", "0"], "train must be at least 1"),
         (["two", "out", "--val", "-3"], "val must be at least 1"),
@@ -460,7 +461,7 @@ def test_make_pairs_refuses_bad_arguments_in_one_line(tmp_path, monkeypatch, cap
         (tmp_path / name).mkdir()
         photo_folder(tmp_path / name, n)
     with pytest.raises(SystemExit) as stop:
-        command.main(arguments)
+        main(["pairs", *arguments])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out").exists()

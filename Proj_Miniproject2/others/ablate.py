@@ -1,143 +1,137 @@
 """What each part of the recipe is worth: short trainings that differ in one thing, measured on photos set aside.
 
-    python -m Proj_Miniproject2.others.ablate PHOTOS RESULTS [STUDY ...]
-
 All see as many pairs. Every study writes RESULTS/STUDY.json, anew after each training; one that is there already goes
 on from where it stopped. Without names, all studies are run. What several studies ask for is trained once.
 """
 
-import argparse
 import json
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import torch
 
-from ..model import DEFAULT, REPORT, Convolution, Model, initialize
-from .photos import PairStream, load_photos
-from .train import split, train_and_score, write_json
+from ..model import DEFAULT, Convolution, Model
+from .files import write_json
+from .photos import PairStream, clean, fixed, load_photos, split
+from .recipes import INITIALISATIONS, REPORT, Run, adam, constant, cosine, sgd
+from .train import train
 
 PAIRS = 10_000
 SEEDS = (0, 1)
-BASE = replace(DEFAULT, precision="bfloat16")
-ADAM = replace(BASE, optimizer="adam", lr=4e-3)
-SGD = replace(BASE, optimizer="sgd", lr=1.0, momentum=0.9)
-PLAIN_SGD = replace(SGD, lr=5.0, momentum=0)
+BASE = Run(replace(DEFAULT, num_epochs=1, precision="auto"), pairs=PAIRS)
+ADAM = dict(optimizer=adam, lr=4e-3, momentum=0.9)
+SGD = dict(optimizer=sgd, lr=1.0, momentum=0.9)
+PLAIN_SGD = dict(optimizer=sgd, lr=5.0, momentum=0)
 
-# study: variant: what differs from the base, as options of `train_and_score` (epochs: with as many pairs in
-# all, so that each comes as often)
+
+def variant(run=BASE, **changes):
+    """The run with some fields of its recipe changed"""
+    return replace(run, recipe=replace(run.recipe, **changes))
+
+
 STUDIES = {
     "initialisation": {
-        f"{name}, {init}": dict(init=init, recipe=recipe)
-        for name, recipe in (("Muon", BASE), ("SGD", SGD))
-        for init in ("torch", "xavier", "kaiming")
+        f"{name}, {init}": replace(run, init=INITIALISATIONS[init])
+        for name, run in (("Muon", BASE), ("SGD", variant(**SGD)))
+        for init in INITIALISATIONS
     },
     "optimiser": {
-        "SGD as in the report": dict(recipe=replace(REPORT, precision="bfloat16")),
-        "SGD with cosine and average": dict(recipe=PLAIN_SGD),
-        "SGD with cosine, average and momentum": dict(recipe=SGD),
-        "Adam": dict(recipe=ADAM),
-        "Muon": dict(recipe=BASE),
+        "SGD as in the report": replace(BASE, recipe=replace(REPORT, num_epochs=1, precision="auto")),
+        "SGD with cosine and average": variant(**PLAIN_SGD),
+        "SGD with cosine, average and momentum": variant(**SGD),
+        "Adam": variant(**ADAM),
+        "Muon": BASE,
     },
     "learning-rate": {
-        f"{recipe.optimizer} {lr:g}": dict(recipe=replace(recipe, lr=lr))
-        for recipe, rates in ((BASE, (0.01, 0.03, 0.1)), (SGD, (0.3, 1.0, 3.0)))
-        for lr in rates
+        **{f"muon {lr:g}": variant(lr=lr) for lr in (0.01, 0.03, 0.1)},
+        **{f"sgd {lr:g}": variant(**SGD | dict(lr=lr)) for lr in (0.3, 1.0, 3.0)},
     },
     "momentum": {
-        f"{recipe.optimizer} {recipe.momentum:g}": dict(recipe=recipe)
-        for recipe in (
-            *(replace(BASE, momentum=momentum) for momentum in (0, 0.95)),
-            *(PLAIN_SGD, SGD, replace(SGD, lr=0.3, momentum=0.97)),
-        )
+        **{f"muon {momentum:g}": variant(momentum=momentum) for momentum in (0, 0.95)},
+        "sgd 0": variant(**PLAIN_SGD),
+        "sgd 0.9": variant(**SGD),
+        "sgd 0.97": variant(**SGD | dict(lr=0.3, momentum=0.97)),
     },
     "weight-decay": {
-        f"{recipe.optimizer} {decay:g}": dict(recipe=replace(recipe, weight_decay=decay))
-        for recipe, decays in ((BASE, (0, 0.1, 1.0)), (ADAM, (0, 0.03, 0.3)))
-        for decay in decays
+        **{f"muon {decay:g}": variant(weight_decay=decay) for decay in (0, 0.1, 1.0)},
+        **{f"adam {decay:g}": variant(**ADAM, weight_decay=decay) for decay in (0, 0.03, 0.3)},
     },
-    "batch-size": {f"{n}": dict(recipe=replace(BASE, batch_size=n)) for n in (16, 32, 64)},
-    "schedule and average": {
-        f"{schedule}, average {keep:g}": dict(recipe=replace(BASE, schedule=schedule, average=keep))
-        for schedule in ("constant", "cosine")
+    "batch-size": {f"{n}": variant(batch_size=n) for n in (16, 32, 64)},
+    "schedule-and-average": {
+        f"{schedule.__name__}, average {keep:g}": variant(schedule=schedule, average=keep)
+        for schedule in (constant, cosine)
         for keep in (0, 0.999)
     },
+    # of ten epochs, so that a fixed pair comes back
     "augmentation": {
-        f"{data} pairs, {'with' if augment else 'without'}": dict(
-            data=data, epochs=10, recipe=replace(BASE, augment=augment, exchange=augment)
+        f"{name} pairs, {'with' if augment else 'without'}": replace(
+            variant(run, augment=augment, exchange=augment, num_epochs=10), pairs=PAIRS // 10
         )
-        for data in ("fixed", "fresh")
+        for name, run in (("fixed", replace(BASE, source=fixed)), ("fresh", BASE))
         for augment in (False, True)
     },
-    "target": {
-        target: dict(data=data, recipe=replace(BASE, exchange=False))
-        for target, data in (("noisy", "fresh"), ("clean", "clean"))
-    },
-    "precision": {name: dict(recipe=replace(BASE, precision=name)) for name in ("float32", "bfloat16")},
+    "target": {"noisy": variant(exchange=False), "clean": replace(variant(exchange=False), source=clean)},
+    "precision": {name: variant(precision=name) for name in ("float32", "bfloat16")},
 }
 
 
 def gradient_sizes(photos, seed):
-    """Root mean square of every convolution's weight gradient, and of its input's, at the start of training.
+    """Root mean square of every convolution's weight gradient, and of its output's, at the start of training.
 
     A dict init -> list of (layer, weight gradient, gradient of the layer's output), for one batch of pairs.
     """
     noisy1, noisy2 = PairStream(split(photos)[0]).draw(64, seed)
     sizes = {}
-    for init in ("torch", "xavier", "kaiming"):
+    for name, initialise in INITIALISATIONS.items():
         torch.manual_seed(seed)
         model = Model()
-        initialize(model.network, init)
+        initialise(model.network)
         model.loss(model.network(noisy1.to(model.device) / 255), noisy2.to(model.device) / 255)
-        grad, sizes[init] = model.loss.backward(), []
+        grad, sizes[name] = model.loss.backward(), []
         for layer in reversed(model.network):
             output_grad, grad = grad, layer.backward(grad)
             if isinstance(layer, Convolution):
                 rms = [float(t.square().mean().sqrt()) for t in (layer.param()[0].grad, output_grad)]
-                sizes[init].insert(0, [repr(layer), *rms])
+                sizes[name].insert(0, [repr(layer), *rms])
     return sizes
 
 
-def run_study(score, name, folder, pairs):
-    """Run what of the study is not yet in its file, by `score`, which takes the options of `train_and_score`."""
-    path = folder / f"{name.replace(' ', '-')}.json"
+def run_study(score, name, folder):
+    """Run what of the study is not yet in its file, by `score`, which takes a Run and gives a dict for JSON."""
+    path = folder / f"{name}.json"
     results = json.loads(path.read_text()) if path.exists() else {}
-    for variant, options in STUDIES[name].items():
-        runs = results.setdefault(variant, [])
-        options = {"recipe": BASE, "epochs": 1, "init": "xavier"} | options
-        epochs = options.pop("epochs")
-        options["recipe"] = replace(options["recipe"], num_epochs=epochs)
+    for label, run in STUDIES[name].items():
+        runs = results.setdefault(label, [])
         for seed in SEEDS[len(runs) :]:
-            try:
-                runs.append(score(pairs=pairs // epochs, seed=seed, **options))
-            except FloatingPointError as error:
-                runs.append({"psnr": None, "seed": seed, "error": str(error)})
+            runs.append(score(replace(run, seed=seed)))
             write_json(results, path)
-        print(f"{name}: {variant}: {[run['psnr'] for run in runs]} dB", flush=True)
+        print(f"{name}: {label}: {[run['psnr'] for run in runs]} dB", flush=True)
 
 
-def main(args=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser):
     parser.add_argument("photos", type=Path, help="folder of photos, searched with its subfolders")
     parser.add_argument("results", type=Path, help="folder for the results, made if absent")
     parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(STUDIES))
-    parser.add_argument("--pairs", type=int, default=PAIRS, help="that a training sees (%(default)s)")
-    args = parser.parse_args(args)
+
+
+def main(args):
     unknown = set(args.studies) - set(STUDIES)
     if unknown:
-        parser.error(f"unknown studies {', '.join(unknown)}: known are {', '.join(STUDIES)}")
-    try:
-        photos = load_photos(args.photos)
-        args.results.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
+        raise ValueError(f"unknown studies {', '.join(unknown)}: known are {', '.join(STUDIES)}")
+    photos = load_photos(args.photos)
+    args.results.mkdir(parents=True, exist_ok=True)
     if not args.studies or "initialisation" in args.studies:
         write_json(gradient_sizes(photos, SEEDS[0]), args.results / "gradients.json")
-    score = cache(lambda **options: train_and_score(photos, **options)[1])
+    done = {}
+
+    def score(run):
+        key = json.dumps(run.describe())
+        if key not in done:
+            try:
+                done[key] = train(photos, run)[1]
+            except FloatingPointError as error:
+                done[key] = {"psnr": None, "seed": run.seed, "error": str(error)}
+        return done[key]
+
     for name in args.studies or STUDIES:
-        run_study(score, name, args.results, args.pairs)
-
-
-if __name__ == "__main__":
-    main()
+        run_study(score, name, args.results)

@@ -1,36 +1,20 @@
-"""PSNR of the pretrained model, or of other weights, in dB.
+"""PSNR in dB of a network's shipped weights, or of others, beside that of the noisy images.
 
-    python -m Proj_Miniproject2.others.evaluate VAL_DATA [--photos FOLDER]
-
-on a validation file (noisy, clean); on its clean images with other noise; and with --photos on larger images cut
-from photos that were not trained on. Each beside what the noisy images have.
+On a validation file (noisy, clean); on its clean images with other noise; and with --photos on larger images cut from
+photos that were not trained on.
 """
 
-import argparse
 from pathlib import Path
 
 import torch
 
-from ..model import PRETRAINED, Model
+from .files import check_outputs, read_pair, write_json
 from .metrics import psnr
+from .networks import NETWORKS
 from .noise import block_mean, gaussian_noise, pixel_noise, poisson_noise
 from .photos import load_photos
-from .train import write_json
 
 SEED = 7
-
-
-def read_pair(path):
-    """The (noisy, clean) of a file; ValueError if it holds anything but two equal uint8 (N, 3, H, W)."""
-    try:
-        pair = torch.load(path, weights_only=True)
-        noisy, clean = pair
-        fits = noisy.dtype == clean.dtype == torch.uint8 and noisy.shape == clean.shape and noisy.dim() == 4
-    except Exception as error:  # torch raises many kinds for files that it can't read
-        raise ValueError(f"{path} is not a file of two tensors: {error}") from error
-    if not fits:
-        raise ValueError(f"{path} should hold two uint8 tensors of one shape (N, 3, H, W)")
-    return noisy, clean
 
 
 def other_noise(clean):
@@ -68,25 +52,21 @@ def evaluate(model, rows):
     return results
 
 
-def main(args=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser):
     parser.add_argument("val_data", type=Path, help="file with a tuple (noisy, clean), as the course's val_data.pkl")
     parser.add_argument("--photos", type=Path, help="folder of photos, for larger images")
-    parser.add_argument("--weights", type=Path, default=PRETRAINED, help="(bestmodel.pth)")
+    parser.add_argument("--network", choices=NETWORKS, default="report", help="(%(default)s)")
+    parser.add_argument("--weights", type=Path, help="file of weights (those shipped with the network)")
     parser.add_argument("--results", type=Path, help="JSON file to write")
-    args = parser.parse_args(args)
-    try:
-        noisy, clean = read_pair(args.val_data)
-        model = Model()
-        model.load_weights(args.weights)
-        photos = load_photos(args.photos) if args.photos else []
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
+
+
+def main(args):
+    check_outputs(args.results)
+    noisy, clean = read_pair(args.val_data)
+    model = NETWORKS[args.network]()
+    model.load_weights(args.weights or model.PRETRAINED)
+    photos = load_photos(args.photos) if args.photos else []
     rows = [("the file's own noise", noisy, clean), *((name, bad, clean) for name, bad in other_noise(clean))]
     results = evaluate(model, rows + list(from_photos(photos) if photos else []))
     if args.results:
         write_json(results, args.results)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 
 from ..model import check_int
-from .noise import block_mean, draw_offsets
+from .noise import block_mean, draw_offsets, gaussian_noise
 
+HELD_OUT = 14  # one photo in so many is set aside
+MIXED_SHARE, SIGMAS = 0.2, (3, 6, 12, 25)  # of the pairs in `mixed`, and their noise
 EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 CHUNK = 1000  # pairs gathered at once: bounds the memory for indices
 
@@ -48,6 +50,16 @@ def load_photos(folder, min_side=256):
     if not photos:
         raise ValueError(f"no readable photo in {folder}")
     return photos
+
+
+def split(photos):
+    """(photos to train on, photos set aside to validate on): what every command keeps to. Two lists.
+
+    Raises ValueError if there are fewer than two photos.
+    """
+    if len(photos) < 2:
+        raise ValueError(f"expected at least two photos, to train and to validate on, got {len(photos)}")
+    return [photo for i, photo in enumerate(photos) if i % HELD_OUT], photos[::HELD_OUT]
 
 
 class PairStream:
@@ -161,3 +173,51 @@ def pairs_of(photos, n=None, seed=0, block=8, size=32, clean=True, progress=iter
     stream = PairStream(photos, block, size)
     crops, generator = stream._fixed_crops(len(stream) if n is None else n, seed)
     return stream._make(crops, generator, clean, progress)
+
+
+# Where a training's pairs come from. Each takes a list of photos and a `recipes.Run`, and returns a function
+# `epoch -> (inputs, targets)`, both uint8 (pairs, 3, 32, 32), whose pairs are others with every seed and epoch.
+
+
+def _stream_seed(run, epoch):
+    return 1_000_000 * (run.seed + 1) + epoch
+
+
+def fresh(photos, run):
+    """New pairs in every epoch."""
+    stream = PairStream(photos)
+    return lambda epoch: stream.draw(run.pairs, _stream_seed(run, epoch))
+
+
+def fixed(photos, run):
+    """The same pairs in every epoch, as from the course's file."""
+    pair = pairs_of(photos, run.pairs, run.seed, clean=False)
+    return lambda epoch: pair
+
+
+def clean(photos, run):
+    """As `fresh`, but the targets are the clean images: what Noise2Noise does without."""
+    stream = PairStream(photos)
+    return lambda epoch: stream.draw_with_clean(run.pairs, _stream_seed(run, epoch))[::2]
+
+
+def mixed(photos, run):
+    """As `fresh`, but in the last quarter of the epochs MIXED_SHARE of the pairs have Gaussian noise of SIGMAS."""
+    stream = PairStream(photos)
+
+    def draw(epoch):
+        others = round(MIXED_SHARE * run.pairs) if 4 * epoch >= 3 * run.recipe.num_epochs else 0
+        seed = _stream_seed(run, epoch)
+        pair = stream.draw(run.pairs - others, seed)
+        other_pair = gaussian_pairs(stream, others, seed + 500_000)
+        return tuple(torch.cat(both) for both in zip(pair, other_pair, strict=True))
+
+    return draw
+
+
+def gaussian_pairs(stream, n, seed):
+    """n pairs with Gaussian instead of the course's noise, equally many of each of SIGMAS."""
+    *_, images = stream.draw_with_clean(n, seed)
+    generator = torch.Generator().manual_seed(seed)
+    parts = list(zip(SIGMAS, images.tensor_split(len(SIGMAS)), strict=True))
+    return [torch.cat([gaussian_noise(part, sigma, generator) for sigma, part in parts]) for _ in range(2)]

@@ -1,42 +1,26 @@
-"""Train on noisy pairs from a folder of photos; how `bestmodel.pth` was made.
+"""Train new weights on noisy pairs from a folder of photos.
 
-    python -m Proj_Miniproject2.others.train PHOTOS
-
-Every fourteenth photo is set aside. What the weights reach on pairs from those goes into the results file.
+A fourteenth of the photos is set aside; what the weights reach on pairs from those goes into the results file.
+Without options this is `Model.train`'s own recipe on fresh pairs; --run takes one of the named runs, and every other
+option changes one thing of it.
 """
 
 import argparse
-import json
-import os
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
 
-from ..model import DEFAULT, PRETRAINED, REPORT, Model, Recipe, initialize, save
+from ..model import Recipe, save
+from .files import check_outputs, write_json
 from .metrics import psnr
-from .noise import gaussian_noise
-from .photos import PairStream, load_photos, pairs_of
+from .networks import NETWORKS
+from .photos import PairStream, load_photos, split
+from .recipes import INITIALISATIONS, OPTIMIZERS, RUNS, SCHEDULES, SOURCES, Run
 
-RECIPES = {"default": DEFAULT, "report": REPORT}
-HELD_OUT = 14  # one photo in so many is set aside
 VALIDATION_PAIRS, VALIDATION_SEED = 1000, 123
-NOISY_SHARE = 0.25  # of a pupil's targets
-SIGMAS = (3, 6, 12, 25)  # of Gaussian noise to train with
-
-
-def split(photos):
-    """(photos to train on, photos set aside), both lists of uint8 (3, H, W)"""
-    return [photo for i, photo in enumerate(photos) if i % HELD_OUT], photos[::HELD_OUT]
-
-
-def gaussian_pairs(stream, n, seed):
-    """n pairs with Gaussian instead of the course's noise, equally many of each of SIGMAS."""
-    *_, clean = stream.draw_with_clean(n, seed)
-    generator = torch.Generator().manual_seed(seed)
-    parts = list(zip(SIGMAS, clean.chunk(len(SIGMAS)), strict=False))  # fewer chunks, if n is smaller
-    return [torch.cat([gaussian_noise(part, sigma, generator) for sigma, part in parts]) for _ in range(2)]
+NOISY_SHARE = 0.25  # of the targets in self-distillation
 
 
 def turned_prediction(model, images, generator):
@@ -53,51 +37,30 @@ def turned_prediction(model, images, generator):
     return torch.cat(parts)
 
 
-def train_and_score(
-    photos, recipe, pairs=50_000, seed=0, init="xavier", start=None, data="fresh", gaussian=0, pupil_epochs=0,
-    checkpoint=None,
-):  # fmt: skip
+def train(photos, run, checkpoint=None):
     """Train a new model, and measure it on the photos set aside.
 
-    pairs: in an epoch. init: "xavier", "kaiming" or "torch". start: a file of weights to go on from, instead of init.
-    data: "fresh" pairs in every epoch, "fixed" ones, as from the course's file, or "clean" for fresh ones whose targets
-    are the clean images. gaussian: the share of the pairs that have Gaussian noise in the last quarter of the epochs.
-    pupil_epochs: of a second training, with half the learning rate: a quarter of its targets are the noisy ones, the
-    rest what the first one's weights make of the inputs, turned at random.
-    checkpoint: see `Model.train`; the second training's is beside it, with ".pupil" after its name.
+    With `run.distill_epochs` a second training follows, at half the learning rate: a quarter of its targets are the
+    noisy ones, the rest what the first one's weights make of the inputs, turned at random. Its checkpoint is beside
+    the first's, with ".distill" after its name.
+
     Returns (model, results), the results a dict for JSON; its seconds are those since the last start or resumption.
     """
-    if data == "clean":
-        recipe = replace(recipe, exchange=False)
-    if pupil_epochs:
-        second = replace(recipe, num_epochs=pupil_epochs, lr=recipe.lr / 2, exchange=False)
     training, held_out = split(photos)
-    stream = PairStream(training)
-    torch.manual_seed(seed)
-    model = Model()
-    initialize(model.network, init)
-    if start:
-        model.load_weights(start)
-    fixed = pairs_of(training, pairs, seed, clean=False) if data == "fixed" else None
-
-    def draw(epoch):
-        if data == "fixed":
-            return fixed
-        stream_seed = 1_000_000 * (seed + 1) + epoch  # other crops with every seed and epoch
-        others = round(gaussian * pairs) if 4 * epoch >= 3 * recipe.num_epochs else 0
-        if data == "clean":
-            pair = stream.draw_with_clean(pairs - others, stream_seed)[::2]
-        else:
-            pair = stream.draw(pairs - others, stream_seed)
-        if others:
-            other_pair = gaussian_pairs(stream, others, stream_seed + 500_000)
-            pair = [torch.cat(both) for both in zip(pair, other_pair, strict=True)]
-        return pair
-
+    total = sum(int(photo.sum()) for photo in photos)  # a checkpoint of other photos is refused
+    about = {"photos": f"{len(photos)}, sum of all pixels {total}", **run.describe()}
+    torch.manual_seed(run.seed)
+    model = NETWORKS[run.network]()
+    if run.init:
+        run.init(model.network)
+    if run.start:
+        model.load_weights(run.start)
+    recipe = replace(run.recipe, exchange=False) if run.source is SOURCES["clean"] else run.recipe
+    draw = run.source(training, run)
     begin = time.perf_counter()
-    model.fit(draw, recipe=recipe, seed=seed, checkpoint=checkpoint)
-    if pupil_epochs:
-        teacher = Model()
+    model.fit(draw, recipe=recipe, seed=run.seed, checkpoint=checkpoint, about=about)
+    if run.distill_epochs:
+        teacher = NETWORKS[run.network]()
         teacher.network.load_state_dict(model.network.state_dict())
 
         def teach(epoch):
@@ -105,7 +68,9 @@ def train_and_score(
             taught = turned_prediction(teacher, noisy, torch.Generator().manual_seed(epoch))
             return noisy, taught.lerp_(target.float(), NOISY_SHARE)
 
-        model.fit(teach, recipe=second, seed=seed, checkpoint=checkpoint and f"{checkpoint}.pupil")
+        second = replace(recipe, num_epochs=run.distill_epochs, lr=recipe.lr / 2, exchange=False)
+        checkpoint = checkpoint and f"{checkpoint}.distill"
+        model.fit(teach, recipe=second, seed=run.seed, checkpoint=checkpoint, about=about)
     seconds = time.perf_counter() - begin
     noisy, _, clean = PairStream(held_out).draw_with_clean(VALIDATION_PAIRS, VALIDATION_SEED)
     return model, {
@@ -113,66 +78,50 @@ def train_and_score(
         "noisy_psnr": round(psnr(noisy, clean), 3),
         "seconds": round(seconds),
         "threads": torch.get_num_threads(),
-        "init": init,
-        "data": data,
-        "gaussian": gaussian,
-        "pairs": pairs,
-        "seed": seed,
-        **asdict(recipe),
-        "pupil_epochs": pupil_epochs,
+        **about,
     }
 
 
-def write_json(content, path):
-    """Write `content` as JSON; the file is replaced in one go."""
-    partial = Path(f"{path}.part")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(partial, path)
-
-
-def add_recipe_arguments(parser):
-    """An option --NAME for every field of `Recipe`."""
-    for field in fields(Recipe):
-        if field.type is bool:
-            parser.add_argument(f"--{field.name}", action=argparse.BooleanOptionalAction)
-        else:
-            parser.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, help=f"({field.default})")
-
-
-def main(args=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser):
     parser.add_argument("photos", type=Path, help="folder of photos, searched with its subfolders")
-    parser.add_argument("--out", type=Path, default=PRETRAINED, help="file for the weights (bestmodel.pth)")
+    parser.add_argument("--out", type=Path, required=True, help="file for the weights")
     parser.add_argument("--results", type=Path, help="JSON file for what the run gave")
     parser.add_argument("--checkpoint", type=Path, help="file to write after every epoch, and to resume from")
-    parser.add_argument("--pairs", type=int, default=50_000, help="in an epoch (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
-    parser.add_argument("--init", choices=("xavier", "kaiming", "torch"), default="xavier", help="(%(default)s)")
-    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to go on from, instead of --init")
-    parser.add_argument("--data", choices=("fresh", "fixed", "clean"), default="fresh", help="(%(default)s)")
-    parser.add_argument("--gaussian", type=float, default=0, help="share of pairs with Gaussian noise at the end (0)")
-    parser.add_argument("--pupil-epochs", type=int, default=0, help="of learning from itself, afterwards (0)")
-    parser.add_argument("--recipe", choices=RECIPES, default="default", help="whose fields the next options change")
-    add_recipe_arguments(parser)
-    args = parser.parse_args(args)
-    changed = {f.name: getattr(args, f.name) for f in fields(Recipe) if getattr(args, f.name) is not None}
-    for path in (args.out, args.results, args.checkpoint):
-        if path is not None and not path.parent.is_dir():
-            parser.error(f"there is no folder {path.parent} to write {path.name} to")
-    try:
-        recipe = replace(RECIPES[args.recipe], **changed)
-        photos = load_photos(args.photos)
-        model, results = train_and_score(
-            photos, recipe, args.pairs, args.seed, args.init, args.start, args.data, args.gaussian,
-            args.pupil_epochs, args.checkpoint,
-        )  # fmt: skip
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
+    parser.add_argument("--run", choices=RUNS, default="default", help="which the next options change (%(default)s)")
+    choices = {
+        "network": list(NETWORKS), "init": INITIALISATIONS, "source": SOURCES, "optimizer": OPTIMIZERS,
+        "schedule": SCHEDULES, "precision": ["float32", "bfloat16", "auto"],
+    }  # fmt: skip
+    default = RUNS["default"]
+    for field in (*fields(Run)[1:], *fields(Recipe)):
+        value = getattr(default if hasattr(default, field.name) else default.recipe, field.name)
+        flag, shown = f"--{field.name.replace('_', '-')}", f"({getattr(value, '__name__', value)})".lower()
+        if field.name == "start":
+            parser.add_argument(flag, metavar="FILE", help="weights to go on from (none)")
+        elif field.name in choices:
+            parser.add_argument(flag, choices=choices[field.name], help=shown)
+        elif field.type is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=shown)
+        else:
+            parser.add_argument(flag, type=field.type, help=shown)
+
+
+def changed(run, args):
+    """The run with what the command line says."""
+
+    def given(kind):
+        values = {field.name: getattr(args, field.name) for field in fields(kind) if field.name != "recipe"}
+        tables = {"init": INITIALISATIONS, "source": SOURCES, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+        return {name: tables.get(name, {}).get(v, v) for name, v in values.items() if v is not None}
+
+    return replace(run, recipe=replace(run.recipe, **given(Recipe)), **given(Run))
+
+
+def main(args):
+    check_outputs(args.out, args.results, args.checkpoint)
+    run = changed(RUNS[args.run], args)
+    model, results = train(load_photos(args.photos), run, args.checkpoint)
     save(model.network.to("cpu").state_dict(), args.out)
     if args.results:
         write_json(results, args.results)
     print(f"{results['psnr']:.2f} dB on the photos set aside (noisy: {results['noisy_psnr']:.2f} dB)")
-
-
-if __name__ == "__main__":
-    main()

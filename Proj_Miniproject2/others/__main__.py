@@ -1,0 +1,39 @@
+"""Denoise without clean images: the tools around `model.py`, in one command."""
+
+import argparse
+import sys
+
+from . import ablate, evaluate, pairs, train
+
+COMMANDS = {"pairs": pairs, "train": train, "evaluate": evaluate, "ablate": ablate}
+
+
+def main(args=None):
+    """Runs one command. Its exit status: 0, 2 for bad arguments or files (one line on stderr), 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="noise2noise", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in COMMANDS.items():
+        summary = module.__doc__.partition("\n")[0]
+        command = commands.add_parser(
+            name, help=summary, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        module.add_arguments(command)
+    args = parser.parse_args(args)
+    try:
+        COMMANDS[args.command].main(args)
+    except ModuleNotFoundError as error:
+        fail(args, f"{error.name} is missing: pip install 'proj-miniproject2[photos]' brings it", 2)
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        fail(args, error, 2)
+    except KeyboardInterrupt:
+        checkpoint = getattr(args, "checkpoint", None)
+        fail(args, f"stopped{f': {checkpoint} holds what was trained' if checkpoint else ''}", 130)
+
+
+def fail(args, message, status):
+    print(f"noise2noise {args.command}: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Larger networks than the report's, of the same blocks: what it could not build for want of skip connections.
+
+Both predict a correction of the noisy image, by a `Skip` round everything. They are used as `Model` is.
+"""
+
+from pathlib import Path
+
+from ..model import Conv2d, Model, ReLU, Sequential, Skip, Upsampling, xavier
+
+SHRINK = 0.2  # of the last weight of every branch: at first each adds little, and deep networks start as shallow ones
+
+
+def residual_block(channels):
+    """Two 3 x 3 convolutions and a way round them (He et al., "Deep residual learning for image recognition", 2016)."""
+    return Skip(Conv2d(channels, channels, 3, padding=1), ReLU(), Conv2d(channels, channels, 3, padding=1))
+
+
+def initialised(network):
+    """The network with Xavier's weights, the last of every branch smaller by SHRINK; returns it."""
+    xavier(network)
+    for module in network.modules():
+        if isinstance(module, Skip) and not module.cat:
+            module.branch[-1].weight.mul_(SHRINK)
+    return network
+
+
+class UNet(Model):
+    """A U-Net (Ronneberger et al., 2015) of residual blocks, 1.9 million parameters, which works at three scales.
+
+    WIDTHS are the channels at full, half and quarter resolution. On the way down and up there is a block at each; what
+    goes round a scale is added.
+    """
+
+    WIDTHS = (48, 96, 192)
+    GRID = 4
+    HALO = 31
+    PRETRAINED = Path(__file__).with_name("unet.pth")
+
+    def build(self):
+        # The last layer is a transposed convolution since to 3 channels that has far fewer numbers to lift.
+        first, last = Conv2d(3, self.WIDTHS[0], 3, padding=1), Upsampling(self.WIDTHS[0], 3, 3, padding=1)
+        return initialised(Sequential(Skip(first, *self.scale(0), last)))
+
+    def scale(self, i):
+        """The modules of one scale and all below it."""
+        channels = self.WIDTHS[i]
+        if i + 1 == len(self.WIDTHS):
+            return [residual_block(channels), residual_block(channels)]
+        below = self.WIDTHS[i + 1]
+        down, up = Conv2d(channels, below, 2, stride=2), Upsampling(below, channels, 2, stride=2)
+        return [residual_block(channels), Skip(down, *self.scale(i + 1), up), residual_block(channels)]
+
+
+class PhotoUNet(UNet):
+    """The U-Net for photos at their full resolution: at every scale half as high and wide, 1.7 million parameters."""
+
+    WIDTHS = (64, 128, 192)
+    GRID = 8
+    HALO = 60
+    SIDE = 512  # as HALO is large
+    PRETRAINED = Path(__file__).with_name("photo.pth")
+
+    def build(self):
+        first, last = Conv2d(3, self.WIDTHS[0], 2, stride=2), Upsampling(self.WIDTHS[0], 3, 2, stride=2)
+        return initialised(Sequential(Skip(first, *self.scale(0), last)))
+
+
+class ResNet(Model):
+    """A residual network (He et al., 2016) that works at half the resolution all the way: BLOCKS blocks of WIDTH
+    channels, at about the cost of `UNet`."""
+
+    WIDTH, BLOCKS = 96, 6
+    GRID = 2
+    HALO = 24
+    PRETRAINED = Path(__file__).with_name("resnet.pth")
+
+    def build(self):
+        blocks = [residual_block(self.WIDTH) for _ in range(self.BLOCKS)]
+        first, last = Conv2d(3, self.WIDTH, 2, stride=2), Upsampling(self.WIDTH, 3, 2, stride=2)
+        return initialised(Sequential(Skip(first, *blocks, last)))
+
+
+NETWORKS = {"report": Model, "unet": UNet, "photo": PhotoUNet, "resnet": ResNet}

@@ -1,0 +1,161 @@
+"""What a training can be made of beside what `model.py` has: optimisers, schedules, initialisations; the named runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+from ..model import (
+    DEFAULT,
+    SGD,
+    Convolution,
+    Muon,
+    Optimizer,
+    Recipe,
+    check_int,
+    check_not_negative,
+    cosine,
+    fans,
+    xavier,
+)
+from .networks import NETWORKS
+from .photos import clean, fixed, fresh, mixed
+
+# ----------------------------------------------------------------------------------------------------------
+# Optimisers, as `Recipe.optimizer` takes them
+
+
+class Adam(Optimizer):
+    """Adam with decoupled weight decay, step by step as torch.optim.AdamW (but for the default weight_decay, 0).
+
+    Source: Kingma and Ba, "Adam", 2015, algorithm 1; Loshchilov and Hutter, "Decoupled weight decay
+    regularization", 2019, algorithm 2.
+
+    Args:
+        params: pairs (tensor, gradient), as `Module.param()` gives them
+        lr: the learning rate; may be changed between steps
+        betas: how much of the averages of the gradient and of its square stays, each in [0, 1)
+        eps: added to the root of the averaged square
+        weight_decay: by what part of itself, times lr, a parameter shrinks in every step
+
+    Raises ValueError for numbers out of these ranges, and for no parameters.
+    """
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):
+        check_not_negative(lr=lr, eps=eps, weight_decay=weight_decay)
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must lie in [0, 1), got {betas}")
+        super().__init__(params)
+        self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
+
+    def step(self):
+        beta1, beta2 = self.betas
+        for parameter in self.params:
+            (value, grad), state = parameter, parameter.state
+            if "step" not in state:
+                state.update(step=0, mean=grad.clone().zero_(), square=grad.clone().zero_())
+            state["step"] += 1
+            value.mul_(1 - self.lr * self.weight_decay)
+            state["mean"].lerp_(grad, 1 - beta1)
+            state["square"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+            # the averages began at zero, which the two powers correct
+            scale = (1 - beta2 ** state["step"]) ** 0.5
+            divisor = state["square"].sqrt().div_(scale).add_(self.eps)
+            value.addcdiv_(state["mean"], divisor, value=-self.lr / (1 - beta1 ** state["step"]))
+
+
+def adam(params, lr, weight_decay, momentum):
+    """`Adam` with `momentum` as its first beta"""
+    return Adam(params, lr, (momentum, 0.999), weight_decay=weight_decay)
+
+
+def sgd(params, lr, weight_decay, momentum):
+    """`SGD`, with Nesterov's momentum where there is any"""
+    return SGD(params, lr, momentum, 0, weight_decay, nesterov=momentum > 0)
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Schedules, by which the learning rate is multiplied after the part `progress` of the training
+
+
+def steps(progress):
+    """A fifth after a quarter of the training, as the report"""
+    return 1 if progress < 0.25 else 0.2
+
+
+def constant(progress):
+    return 1
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Initialisations of a network, which return it, as `model.xavier`
+
+
+def uniform(network):
+    """torch's default, see `Convolution.reset_parameters`"""
+    for layer in network.modules():
+        if isinstance(layer, Convolution):
+            layer.reset_parameters()
+    return network
+
+
+def kaiming(network):
+    """Weights from N(0, 2 / fan_in), biases of zero (He et al., "Delving deep into rectifiers", 2015)"""
+    for layer in network.modules():
+        if isinstance(layer, Convolution):
+            layer.weight.normal_(0, (2 / fans(layer)[0]) ** 0.5)
+            if layer.bias is not None:
+                layer.bias.zero_()
+    return network
+
+
+# By these names the command takes them.
+OPTIMIZERS = {"muon": Muon, "adam": adam, "sgd": sgd}
+SCHEDULES = {"cosine": cosine, "steps": steps, "constant": constant}
+INITIALISATIONS = {"torch": uniform, "xavier": xavier, "kaiming": kaiming}
+SOURCES = {"fresh": fresh, "fixed": fixed, "clean": clean, "mixed": mixed}
+
+# ----------------------------------------------------------------------------------------------------------
+# Runs
+
+# The report's recipe: plain SGD, 0.5 for 10 epochs, then 0.1 for 30.
+REPORT = Recipe(
+    num_epochs=40, optimizer=sgd, lr=0.5, momentum=0, schedule=steps, warmup=0, average=0, augment=False, exchange=False
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training from photos to weights. Raises TypeError or ValueError for values out of range."""
+
+    recipe: Recipe = DEFAULT
+    network: str = "report"  # one of `networks.NETWORKS`
+    init: Callable | None = None  # of the network; None for its own
+    start: str | None = None  # a file of weights to go on from, instead of `init`
+    source: Callable = fresh  # makes `epoch -> (inputs, targets)` of a list of photos, `pairs`, `seed` and `recipe`
+    pairs: int = 50_000  # in an epoch
+    seed: int = 0
+    distill_epochs: int = 0  # of self-distillation, afterwards: see `train.train`
+
+    def __post_init__(self):
+        check_int("pairs", self.pairs)
+        check_int("seed", self.seed, 0)
+        check_int("distill_epochs", self.distill_epochs, 0)
+        if self.network not in NETWORKS:
+            raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {self.network!r}")
+
+    def describe(self):
+        """All fields, with the recipe's among them, as a dict of what JSON and checkpoints can hold."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        recipe = values.pop("recipe").describe()
+        return {name: value.__name__ if callable(value) else value for name, value in values.items()} | recipe
+
+
+RUNS = {
+    "default": Run(),
+    "report": Run(REPORT, source=fixed),
+    "bestmodel": Run(  # made bestmodel.pth
+        replace(DEFAULT, num_epochs=24, optimizer=adam, lr=4e-3, momentum=0.9, weight_decay=0.03, precision="auto"),
+        init=kaiming,
+        distill_epochs=8,
+    ),
+    "unet": Run(replace(DEFAULT, num_epochs=50, lr=0.01, weight_decay=0.1), network="unet", pairs=10_000),
+}

@@ -1,0 +1,373 @@
+"""Trees of modules: Skip, nested networks, U-Net and ResNet against torch; and how far an output pixel sees."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from Proj_Miniproject2 import model as m
+from Proj_Miniproject2.model import (
+    SGD,
+    Conv2d,
+    Convolution,
+    MinimalFiltering,
+    Model,
+    NearestUpsampling,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Skip,
+    TransposeConv2d,
+    Upsampling,
+    setting,
+    xavier,
+)
+from Proj_Miniproject2.others.networks import NETWORKS
+
+from .twins import twin
+
+NEAR = 255e-5
+FAST_OR_NOT = pytest.mark.parametrize("fast", [True, False], ids=["fast", "textbook"])
+
+
+def switch(monkeypatch, fast):
+    """Takes the fast convolution away, or lets it do whatever it can, small images, too."""
+    if fast:
+        monkeypatch.setattr(m, "FAST_PIXELS", 0)
+    else:
+        monkeypatch.setattr(m, "filtering_pays", lambda *arguments: False)
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def relative(ours, reference):
+    return ((ours - reference).abs().max() / reference.abs().max().clamp(min=1e-300)).item()
+
+
+def assert_equals_twin(network, x, bound=1e-11):
+    """Output, input gradient and all parameters' gradients of a network in float64."""
+    other, x_twin = twin(network), x.clone().requires_grad_()
+    reference = other(x_twin)
+    grad = normal(*reference.shape, seed=1)
+    reference.backward(grad)
+    for parameter in network.param():
+        parameter.grad.zero_()
+    before = x.clone()
+    output = network(x)
+    kept = output.clone()
+    x_grad = network.backward(grad)
+    assert torch.equal(x, before) and torch.equal(output, kept)
+    assert relative(output, reference.detach()) <= bound
+    assert relative(x_grad, x_twin.grad) <= bound
+    for (name, (_, ours)), theirs in zip(network.named_param().items(), other.parameters(), strict=True):
+        assert relative(ours, theirs.grad) <= bound, name
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Skip
+
+
+@st.composite
+def branches(draw, channels, depth):
+    """Modules that keep the shape of `channels` channels; inside, up to `depth` skips one in another."""
+    modules = []
+    for _ in range(draw(st.integers(1, 3))):
+        kind = draw(st.sampled_from(["conv", "relu", "sigmoid", "up", "skip", "cat"] if depth else ["conv", "relu"]))
+        if kind == "conv":
+            k = draw(st.sampled_from([1, 3]))
+            modules.append(Conv2d(channels, channels, k, padding=k // 2, bias=draw(st.booleans())))
+        elif kind == "up":
+            modules += [Conv2d(channels, 3, 2, stride=2), NearestUpsampling(2), Upsampling(3, channels, 1)]
+        elif kind == "skip":
+            modules.append(Skip(*draw(branches(channels, depth - 1))))
+        elif kind == "cat":
+            modules += [Skip(*draw(branches(channels, depth - 1)), cat=True), Conv2d(2 * channels, channels, 1)]
+        else:
+            modules.append(ReLU() if kind == "relu" else Sigmoid())
+    return modules
+
+
+@given(st.data(), st.integers(1, 3), st.booleans(), st.booleans(), st.sampled_from([(), (1,), (3,)]))
+@settings(max_examples=60)
+def test_skips_equal_torch(data, channels, cat, closes_with_relu, batch):
+    modules = data.draw(branches(channels, 3)) + [ReLU()] * closes_with_relu
+    network = Sequential(Skip(*modules, cat=cat)).to(torch.float64)
+    height, width = (2 * data.draw(st.integers(1, 4)) for _ in range(2))
+    assert_equals_twin(network, normal(*batch, channels, height, width))
+
+
+def test_the_sum_of_a_skip_leaves_its_branch_alone():
+    """The branch's last block keeps its output for backward: to add the input to it in place would corrupt that."""
+    network, x = Skip(ReLU()), torch.tensor([[[-2.0, 3.0]]])
+    assert network(x).tolist() == [[[-2.0, 6.0]]]
+    assert network.backward(torch.ones_like(x)).tolist() == [[[1.0, 2.0]]]
+
+
+@pytest.mark.parametrize("cat", [False, True])
+def test_shapes_that_do_not_fit_are_both_named(cat):
+    wrong = Conv2d(4, 4, 3) if cat else Conv2d(4, 5, 3, padding=1)
+    made = r"\(2, 4, 6, 6\)" if cat else r"\(2, 5, 8, 8\)"
+    with pytest.raises(ValueError, match=rf"\(2, 4, 8, 8\).*{made}"):
+        Skip(wrong, cat=cat)(torch.zeros(2, 4, 8, 8))
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Trees
+
+
+def nested():
+    return Sequential(Conv2d(3, 4, 3), Sequential(ReLU(), Skip(Conv2d(4, 4, 1), cat=True)), Upsampling(8, 3, 3))
+
+
+def test_names_and_shapes_are_torchs():
+    network = nested()
+    names = ["0.weight", "0.bias", "1.1.branch.0.weight", "1.1.branch.0.bias", "2.weight", "2.bias"]
+    assert list(network.state_dict()) == names == list(twin(network).state_dict())
+    assert [type(module) for module in network.modules()] == [
+        *(Sequential, Conv2d, Sequential, ReLU, Skip, Sequential, Conv2d, Upsampling)
+    ]
+
+
+def test_repr_is_indented_and_makes_the_same_network():
+    network = nested()
+    assert repr(network) == (
+        "Sequential(\n  Conv2d(3, 4, (3, 3)),\n  Sequential(\n    ReLU(),\n    Skip(\n      Conv2d(4, 4, (1, 1)),\n"
+        "      cat=True,\n    ),\n  ),\n  Upsampling(8, 3, (3, 3)),\n)"
+    )
+    again = eval(repr(network))
+    assert repr(again) == repr(network) and list(again.state_dict()) == list(network.state_dict())
+    assert [repr(Sequential()), repr(Skip()), repr(Skip(cat=True))] == ["Sequential()", "Skip()", "Skip(cat=True)"]
+
+
+def test_everything_reaches_nested_layers():
+    network = nested().to(torch.float64)
+    layers = [module for module in network.modules() if isinstance(module, Convolution)]
+    assert all(layer.weight.dtype == torch.float64 for layer in layers)
+    before = network.state_dict()
+    xavier(network)
+    assert all((layer.bias == 0).all() for layer in layers)
+    assert not any(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    with setting(network, frozen=True, precision=torch.bfloat16):
+        assert all(module.frozen for module in network.modules())
+        assert all(layer.precision == torch.bfloat16 for layer in layers)
+        network(torch.rand(1, 3, 8, 8, dtype=torch.float64))
+        assert all(layer.lifted and layer.saved is None for layer in layers)
+    assert not any(m.frozen or vars(m).get("precision") or vars(m).get("lifted") for m in network.modules())
+    with pytest.raises(RuntimeError, match="before forward"):
+        network.backward(torch.ones(1))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda r: Sequential(r, Sigmoid(), r),
+        lambda r: Sequential(Sequential(r), r),
+        lambda r: Sequential(Skip(Sequential(r)), Skip(Sigmoid(), r)),
+        lambda r: Skip(r, r),
+    ],
+)
+def test_a_block_used_twice_is_refused(make):
+    with pytest.raises(ValueError, match=r"ReLU\(\) stands twice"):
+        make(ReLU())
+
+
+def test_parameters_are_equal_if_they_are_the_same():
+    layer = Conv2d(2, 2, 2)
+    weight, bias = layer.param()
+    assert (
+        weight in layer.param() and weight == layer.param()[0] and weight != bias and len({weight, bias, weight}) == 2
+    )
+    assert Conv2d(2, 2, 2).param()[0] not in layer.param()
+
+
+LAST = torch.zeros(3)
+REFUSED = {
+    "a NumPy array": np.zeros(3),
+    "sparse": LAST.to_sparse(),
+    "meta": LAST.to("meta"),
+    "quantised": lambda: torch.quantize_per_tensor(LAST, 0.1, 0, torch.qint8),
+    "mkldnn": LAST.to_mkldnn(),
+    "complex": LAST + 0j,
+    "bool": LAST.bool(),
+    "int": LAST.long(),
+    "NaN": LAST / 0,
+    "too large": LAST.double() + 1e300,
+}
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize("last", REFUSED.values(), ids=REFUSED)
+def test_a_state_is_taken_whole_or_not_at_all(last):
+    network = nested()
+    before = network.state_dict()
+    wrong = {name: value + 1 for name, value in before.items()} | {"2.bias": last() if callable(last) else last}
+    with pytest.raises((TypeError, ValueError)):
+        network.load_state_dict(wrong)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("what", ["input", "weight", "output"])
+def test_what_backward_needs_must_not_change(what):
+    network, x = Sequential(Conv2d(3, 3, 1), ReLU()), torch.rand(1, 3, 4, 4)
+    y = network(x)
+    {"input": x, "weight": network[0].weight, "output": y}[what].add_(1)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        network.backward(torch.ones_like(y))
+    network.backward(torch.ones_like(network(x)))  # and all is well again
+
+
+def test_a_step_of_the_optimiser_ends_what_forward_kept():
+    layer = Conv2d(3, 3, 1)
+    y = layer(torch.rand(1, 3, 4, 4))
+    layer.backward(torch.ones_like(y))
+    SGD(layer.param(), lr=0.1).step()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        layer.backward(torch.ones_like(y))
+
+
+# ----------------------------------------------------------------------------------------------------------
+# The course's own block test, at its own tolerance
+
+
+@pytest.mark.parametrize(
+    "arguments, shape, seeds",
+    [
+        ((3, 3, 3), (1, 3, 32, 32), 300),
+        ((3, 16, 3, 2, 1), (1, 3, 32, 32), 50),
+        ((3, 48, 2), (1, 3, 32, 32), 50),
+        ((16, 32, 3, 1, 1), (1, 16, 16, 16), 50),
+    ],
+)
+def test_small_single_images_are_torchs_to_the_last_digit(arguments, shape, seeds):
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        conv, sigmoid = Conv2d(*arguments), Sigmoid()
+        x = torch.randn(shape)
+        expected = F.conv2d(x, conv.weight, conv.bias, *arguments[3:])
+        assert torch.allclose(conv.forward(x), expected)
+        assert torch.allclose(Sequential(conv, sigmoid).forward(x), torch.sigmoid(expected))
+        assert torch.equal(conv(x), expected)
+
+
+# ----------------------------------------------------------------------------------------------------------
+# The fast convolution and the textbook's
+
+
+@FAST_OR_NOT
+@given(
+    transposed=st.booleans(),
+    channels=st.tuples(st.integers(32, 40), st.integers(32, 140)),
+    kernel=st.tuples(st.integers(2, 6), st.integers(2, 6)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    size=st.tuples(st.integers(3, 14), st.integers(3, 14)),
+    n=st.integers(1, 3),
+)
+@settings(max_examples=25)
+def test_wide_layers_equal_torch(fast, transposed, channels, kernel, stride, padding, size, n):
+    with pytest.MonkeyPatch.context() as patch:
+        switch(patch, fast)
+        layer = (TransposeConv2d if transposed else Conv2d)(*channels, kernel, stride, padding).to(torch.float64)
+        try:
+            layer.output_size(size)
+        except ValueError:  # the image is too small for these options
+            return
+        assert_equals_twin(layer, normal(n, channels[0], *size), 1e-9 if fast else 1e-12)
+
+
+def test_both_kinds_of_maps_are_used():
+    layer, kinds = Conv2d(64, 64, 3), []
+    for size in (8, 64):
+        layer(torch.rand(1, 64, size, size))
+        kinds.append(type(layer.recall()[2]))
+    assert kinds == [m.Patches, MinimalFiltering]
+    layer.to(torch.bfloat16)(torch.rand(1, 64, 64, 64).bfloat16())
+    assert type(layer.recall()[2]) is m.Patches
+
+
+@FAST_OR_NOT
+@pytest.mark.parametrize("factor", [1e3, float("nan")])
+@pytest.mark.parametrize("stride, kernel", [(2, 3), (3, 4), (3, 7)])
+@pytest.mark.parametrize("channels", [(64, 64), (64, 32), (32, 600)])
+def test_pixels_that_no_output_reads_do_not_leak(fast, factor, stride, kernel, channels, monkeypatch):
+    switch(monkeypatch, fast)
+    layer, size = Conv2d(*channels, kernel, stride), 1 + 3 * stride + kernel
+    x = torch.rand(4, channels[0], size, size)
+    expected = F.conv2d(x, layer.weight, layer.bias, stride)
+    for unread in (x[..., -1, :], x[..., -1]):
+        unread *= factor
+    assert relative(layer(x), expected) <= 1e-5
+    x_grad = layer.backward(torch.rand(expected.shape))
+    assert not x_grad[..., -1].any() and not x_grad[..., -1, :].any()
+
+
+# ----------------------------------------------------------------------------------------------------------
+# The networks of the repository
+
+
+@pytest.fixture(params=NETWORKS)
+def model(request):
+    torch.manual_seed(0)
+    return NETWORKS[request.param]()
+
+
+@FAST_OR_NOT
+@pytest.mark.parametrize("height, width", [(8, 8), (16, 24)])
+def test_networks_equal_torch(model, fast, height, width, monkeypatch):
+    switch(monkeypatch, fast)
+    assert_equals_twin(model.network.to(torch.float64), normal(2, 3, height, width))
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (2, 5), (33, 30), (7, 100)])
+def test_networks_predict_any_size(model, height, width):
+    images = torch.randint(256, (2, 3, height, width), dtype=torch.uint8)
+    output = model.predict(images)
+    assert output.shape == images.shape and output.dtype == torch.float32
+    assert 0 <= output.min() and output.max() <= 255
+    rows, columns = (torch.arange(model.on_grid(n)).clamp(max=n - 1) for n in (height, width))
+    whole = 255 * twin(model.network, torch.float64)(images[:, :, rows][..., columns].double() / 255).clamp(0, 1)
+    assert (output - whole[..., :height, :width]).abs().max() <= NEAR
+
+
+def test_networks_have_no_seams(model):
+    images = torch.randint(256, (1, 3, 203, 150), dtype=torch.uint8)
+    whole = model.predict(images)
+    model.SIDE = 64  # the last tiles are small, and take other maps than the first
+    assert (model.predict(images) - whole).abs().max() <= NEAR
+
+
+def test_halo_is_the_true_reach(model, monkeypatch):
+    """The reach of an output outside its cell of GRID x GRID pixels, found by changing single pixels.
+
+    Weights and pixels are positive, so that nothing cancels out; no fast convolution, whose rounding reaches all of a
+    tile; no Sigmoid, which would saturate.
+    """
+    switch(monkeypatch, False)
+    network = Sequential(*(module for module in model.network if not isinstance(module, Sigmoid))).to(torch.float64)
+    for value, _ in network.param():
+        value.abs_().div_(value.sum() ** 0.5 + 1)
+    grid, middle, reach = model.GRID, 128, 0
+    before = torch.zeros(1, 3, 256, 256, dtype=torch.float64)
+    output = network(before)
+    for pixel in range(middle, middle + grid):  # on the diagonal: rows and columns at once
+        after = before.clone()
+        after[..., pixel, pixel] = 1
+        changed = (network(after) != output).any(1)[0].nonzero() // grid * grid  # first pixels of the changed cells
+        reach = max(reach, pixel - int(changed.min()) - grid + 1, int(changed.max()) - pixel)
+    assert reach == model.HALO
+
+
+def test_weights_of_another_network_are_refused(model, tmp_path):
+    class Other(Model):
+        def build(self):
+            return Sequential(Conv2d(3, 3, 1))
+
+    m.save(Other().network.state_dict(), tmp_path / "other.pth")
+    before = model.network.state_dict()
+    with pytest.raises(ValueError, match=r"other.pth does not hold the weights of this network"):
+        model.load_weights(tmp_path / "other.pth")
+    assert all(torch.equal(value, before[name]) for name, value in model.network.state_dict().items())
