@@ -1,4 +1,4 @@
-"""Write the README's tables anew from the files in benchmarks/results.
+"""Write the tables of README.md and benchmarks/README.md anew from the files in benchmarks/results.
 
 python -m benchmarks.tables [--check]
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-README = ROOT / "README.md"
+PAGES = ROOT / "README.md", ROOT / "benchmarks" / "README.md"
 OWN = "the file's own noise"
 
 
@@ -25,8 +25,10 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
+# results file: what it is
 TRAININGS = {
-    "best": "`bestmodel.pth`: fresh pairs, Adam, at last its own pupil",
+    "unet": "`unet.pth`: a residual U-Net, fresh pairs",
+    "best": "`bestmodel.pth`: the report's network, fresh pairs, Adam, then self-distillation",
     "finetune": "`bestmodel.pth` and one more epoch of `train`, fixed pairs",
     "teacher": "its first training alone",
     "adam": "the same without weight decay",
@@ -41,19 +43,26 @@ TRAININGS = {
 def psnr():
     rows = [["noisy input", "", "", f"{read('evaluate-best.json')[OWN]['noisy']:.2f}"]]
     for name, what in TRAININGS.items():
+        if not (RESULTS / f"{name}.json").exists():
+            continue
         training, score = read(f"{name}.json"), read(f"evaluate-{name}.json")[OWN]
-        pupil = training.get("pupil_epochs")  # older files don't have it
-        images = f"{training['num_epochs']}{f' + {pupil}' if pupil else ''} x {training['pairs']:,}"
-        rows.append([what, images, training["precision"], f"{score['denoised']:.2f}"])
+        distilled = training.get("distill_epochs", training.get("pupil_epochs"))  # as older files call it
+        images = f"{training['num_epochs']}{f' + {distilled}' if distilled else ''} x {training['pairs']:,}"
+        file = f"[{what}](benchmarks/results/{name}.json)"
+        rows.append([file, images, training["precision"], f"{score['denoised']:.2f}"])
     return table(["", "epochs x pairs", "products", "PSNR"], rows)
 
 
 def robustness():
-    best, mixed = read("evaluate-best.json"), read("evaluate-mixed.json")
+    names = {"best": "`bestmodel.pth`", "mixed": "with Gaussian pairs", "unet": "`unet.pth`"}
+    scores = {
+        what: read(f"evaluate-{n}.json") for n, what in names.items() if (RESULTS / f"evaluate-{n}.json").exists()
+    }
     rows = [
-        [name, *(f"{v:.2f}" for v in (s["noisy"], s["denoised"], mixed[name]["denoised"]))] for name, s in best.items()
+        [noise, f"{best['noisy']:.2f}", *(f"{score[noise]['denoised']:.2f}" for score in scores.values())]
+        for noise, best in read("evaluate-best.json").items()
     ]
-    return table(["", "noisy", "`bestmodel.pth`", "with Gaussian pairs"], rows)
+    return table(["", "noisy", *scores], rows)
 
 
 def gradients():
@@ -78,28 +87,41 @@ def ablations():
 
 
 def speed():
-    results = read("speed.json")
-    rows = []
-    for what, value, sense, goal in results["goals"]:
-        met = value >= goal if sense == "at least" else value <= goal
-        rows.append([what, f"{value:.2f}", f"{sense} {goal:g}", "yes" if met else "no"])
-    machine = results["machine"]
-    return f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}:\n\n" + table(
-        ["", "measured", "goal", "met"], rows
-    )
+    parts = []
+    for path in sorted(RESULTS.glob("speed-*.json")):
+        results = json.loads(path.read_text())
+        machine, rows = results["machine"], []
+        for what in ("training", "prediction"):
+            for size, found in results[what].items():
+                label = f"training, batch {size}" if what == "training" else f"prediction, {size}"
+                rows.append([label, *(f"{ratio:.2f}" for ratio in found["ratios"].values())])
+        head = ["", "torch / ours", "torch / textbook", "autocast / ours in bfloat16"]
+        rows = [row + [""] * (len(head) - len(row)) for row in rows]
+        where = f"{machine['processor']} ({machine['units']}), {machine['threads']} threads, torch {machine['torch']}:"
+        parts.append(f"{where}\n\n{table(head, rows)}")
+    return "\n\n".join(parts)
+
+
+def memory():
+    rows = [
+        [task, *(found.get(version, "") for version in ("ours", "torch.nn", "torch.nn, channels_last"))]
+        for task, found in read("memory.json")["MiB"].items()
+    ]
+    return table(["", "ours", "torch.nn", "channels_last"], rows)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="only say whether the README is up to date")
+    parser.add_argument("--check", action="store_true", help="only say whether the tables are up to date")
     args = parser.parse_args()
-    before = text = README.read_text()
-    for make in (psnr, robustness, gradients, ablations, speed):
-        pattern = rf"(<!-- table: {make.__name__} -->\n).*?(<!-- end -->)"
-        text = re.sub(pattern, lambda match, make=make: f"{match[1]}\n{make()}\n\n{match[2]}", text, flags=re.S)
-    if args.check and text != before:
-        parser.exit(1, "the README's tables differ from benchmarks/results: run python -m benchmarks.tables\n")
-    README.write_text(text)
+    for page in PAGES:
+        before = text = page.read_text()
+        for make in (psnr, robustness, gradients, ablations, speed, memory):
+            pattern = rf"(<!-- table: {make.__name__} -->\n).*?(<!-- end -->)"
+            text = re.sub(pattern, lambda match, make=make: f"{match[1]}\n{make()}\n\n{match[2]}", text, flags=re.S)
+        if args.check and text != before:
+            parser.exit(1, f"{page}'s tables differ from benchmarks/results: run python -m benchmarks.tables\n")
+        page.write_text(text)
 
 
 if __name__ == "__main__":

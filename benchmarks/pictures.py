@@ -1,0 +1,53 @@
+"""Draw the README's picture: noisy, denoised and clean, on photos that scikit-image ships.
+
+    python -m benchmarks.pictures
+
+The noise is the course's: one pixel of each block; the clean image has the mean of all. The photos are in the
+public domain or CC0: astronaut (NASA), coffee (Rachel Michetti). Needs matplotlib and scikit-image, the extra "figures".
+"""
+
+from pathlib import Path
+
+import torch
+
+from Proj_Miniproject2.others.metrics import psnr
+from Proj_Miniproject2.others.networks import NETWORKS
+from Proj_Miniproject2.others.noise import block_mean, pixel_noise
+
+OUT = Path(__file__).with_name("results") / "picture.png"
+PHOTOS, SIDE, BLOCK = ("astronaut", "coffee"), 400, 4
+SHIPPED = {"ours": NETWORKS["report"], "ours, U-Net": NETWORKS["unet"]}
+
+
+def panels(photo):
+    """(what, image (3, H, W), PSNR or None) for each column."""
+    height, width, _ = photo.shape
+    top, left = (height - SIDE) // 2, (width - SIDE) // 2
+    crop = torch.tensor(photo)[top : top + SIDE, left : left + SIDE].permute(2, 0, 1)[None]
+    noisy, clean = pixel_noise(crop, BLOCK, torch.Generator().manual_seed(0)), block_mean(crop, BLOCK)
+    images = {"noisy": noisy}
+    for name, network in SHIPPED.items():
+        if network.PRETRAINED.exists():
+            model = network()
+            model.load_pretrained_model()
+            images[name] = model.predict(noisy)
+    return [(name, image[0], psnr(image, clean)) for name, image in images.items()] + [("clean", clean[0], None)]
+
+
+def main():
+    from matplotlib import pyplot as plt
+    from skimage import data
+
+    rows = [panels(getattr(data, name)()) for name in PHOTOS]
+    figure, axes = plt.subplots(len(rows), len(rows[0]), figsize=(2.4 * len(rows[0]), 2.7 * len(rows)), squeeze=False)
+    for row, found in zip(axes, rows, strict=True):
+        for axis, (name, image, score) in zip(row, found, strict=True):
+            axis.imshow(image.round().to(torch.uint8).permute(1, 2, 0).numpy(), interpolation="nearest")
+            axis.set_title(name if score is None else f"{name}: {score:.2f} dB", fontsize=10)
+            axis.axis("off")
+    figure.tight_layout(pad=0.5)
+    figure.savefig(OUT, dpi=120, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
