@@ -2,8 +2,8 @@
 
     python -m benchmarks.pictures
 
-The noise is the course's: one pixel of each block; the clean image has the mean of all. The photos are in the
-public domain or CC0: astronaut (NASA), coffee (Rachel Michetti). Needs matplotlib and scikit-image, the extra "figures".
+The noise is the course's: one pixel of each block; the clean image has the mean of all. The photos are free: astronaut
+(NASA, public domain) and coffee (Rachel Michetti, CC0). Needs matplotlib and scikit-image, the extra "figures".
 """
 
 from pathlib import Path
