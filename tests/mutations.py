@@ -20,7 +20,7 @@ MUTATIONS = [
     # signs
     ("error = prediction.detach() - target.detach()", "error = target.detach() - prediction.detach()", "test_blocks"),
     ("value.add_(grad, alpha=-self.lr)", "value.add_(grad, alpha=self.lr)", "test_blocks"),
-    ("(0, 1, -1, -2)", "(0, 1, -1, 3)", "test_networks"),
+    ("math.prod(p - q for q in roots)", "math.prod(q - p for q in roots)", "test_networks"),
     ("gradwrtoutput.detach() * output * (1 - output)", "gradwrtoutput.detach() * output * (1 + output)", "test_blocks"),
     # bounds
     ("clamp(min=0)", "clamp(min=-1e-3)", "test_blocks"),

@@ -13,7 +13,7 @@ from Proj_Miniproject2.others import ablate, train
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.networks import NETWORKS
 from Proj_Miniproject2.others.photos import SIGMAS, PairStream, fixed, gaussian_pairs, load_photos
-from Proj_Miniproject2.others.recipes import RUNS, SOURCES, Run
+from Proj_Miniproject2.others.recipes import FUNCTIONS, RUNS, Run
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_gaussian_pairs_share_their_clean_image():
     assert abs((first * second).mean()) < 0.05 * variance
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", ["fresh", "fixed", "clean", "mixed"])
 def test_photos_set_aside_are_in_no_training(source, monkeypatch):
     """Each photo is of one grey, so that a pair shows which photo it was cut from."""
     photos = [torch.full((3, 256, 256), 8 * i, dtype=torch.uint8) for i in range(30)]
@@ -114,7 +114,7 @@ def test_photos_set_aside_are_in_no_training(source, monkeypatch):
             return images
 
     monkeypatch.setitem(NETWORKS, "report", Recorder)
-    train.train(photos, Run(Recipe(num_epochs=4), source=SOURCES[source], pairs=400))
+    train.train(photos, Run(Recipe(num_epochs=4), source=FUNCTIONS["source"][source], pairs=400))
     assert seen["validation"] <= {8 * i for i in (0, 14, 28)} and len(seen["validation"]) > 1
     assert seen["training"] == {8 * i for i in range(30)} - {8 * i for i in (0, 14, 28)}
 

@@ -340,6 +340,21 @@ def test_networks_have_no_seams(model):
     assert (model.predict(images) - whole).abs().max() <= NEAR
 
 
+def test_tiles_hold_all_that_their_outputs_see(model):
+    model.SIDE = 64
+    for size in (1, 5, 63, 64, 65, 127, 130, 200, 257):
+        seen = []
+        for start in range(0, size, model.SIDE):
+            pixels, inner, outer = model.tile(start, size)
+            seen += range(size)[outer]
+            assert pixels[inner].tolist() == list(range(size)[outer])
+            assert len(pixels) % model.GRID == 0 and (pixels[0] % model.GRID == 0)
+            last_cell_ends = -(-outer.stop // model.GRID) * model.GRID
+            needed = range(max(0, outer.start - model.HALO), min(size, last_cell_ends + model.HALO))
+            assert set(needed) <= set(pixels.tolist())
+        assert seen == list(range(size))
+
+
 def test_halo_is_the_true_reach(model, monkeypatch):
     """The reach of an output outside its cell of GRID x GRID pixels, found by changing single pixels.
 

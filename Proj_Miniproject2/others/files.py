@@ -7,6 +7,13 @@ from pathlib import Path
 
 import torch
 
+def photo_paths(folder):
+    """The files in a folder and its subfolders whose endings are of formats that Pillow reads, sorted."""
+    from PIL import Image
+
+    readable = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
+    return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in readable and path.is_file())
+
 
 def read_pair(path):
     """The (noisy, clean) of a file; ValueError if it holds anything but two equal uint8 (N, 3, H, W)."""

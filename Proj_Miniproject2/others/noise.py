@@ -45,7 +45,8 @@ def block_mean(crops, block):
     return blocks.float().mean((-2, -1)).round().to(crops.dtype)
 
 
-def _to_uint8(images):
+def to_uint8(images):
+    """Float images rounded and clamped to [0, 255]."""
     return images.round().clamp(0, 255).to(torch.uint8)
 
 
@@ -58,7 +59,18 @@ def gaussian_noise(clean, sigma, generator):
     if not sigma >= 0:
         raise ValueError(f"expected sigma >= 0, got {sigma}")
     noise = torch.empty(clean.shape).normal_(generator=generator).to(clean.device)
-    return _to_uint8(clean.float() + sigma * noise)
+    return to_uint8(clean.float() + sigma * noise)
+
+
+def camera_noise(clean, sigma, gain, generator):
+    """Poisson noise of variance `gain` times the grey level, and Gaussian noise of standard deviation `sigma` upon it.
+
+    clean: float (N, C, H, W) in [0, 255]; sigma, gain: (N, 1, 1, 1), at least 0. Returns float32, neither rounded nor
+    clamped, so that its mean is the clean image: a target. An input is `to_uint8` of it, as a file would hold it.
+    """
+    steps = gain.clamp(min=1e-3)
+    counts = torch.where(gain > 0, torch.poisson(clean / steps, generator=generator) * steps, clean)
+    return counts + sigma * torch.empty(clean.shape).normal_(generator=generator)
 
 
 def poisson_noise(clean, peak, generator):
@@ -70,4 +82,4 @@ def poisson_noise(clean, peak, generator):
     if not peak > 0:
         raise ValueError(f"expected peak > 0, got {peak}")
     counts = torch.poisson(clean.float().cpu() * (peak / 255), generator=generator).to(clean.device)
-    return _to_uint8(counts * (255 / peak))
+    return to_uint8(counts * (255 / peak))

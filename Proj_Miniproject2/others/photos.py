@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 
 from ..model import check_int
-from .noise import block_mean, draw_offsets, gaussian_noise
+from .files import photo_paths
+from .noise import block_mean, camera_noise, draw_offsets, gaussian_noise, to_uint8
 
 HELD_OUT = 14  # one photo in so many is set aside
 MIXED_SHARE, SIGMAS = 0.2, (3, 6, 12, 25)  # of the pairs in `mixed`, and their noise
-EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+CROP = 64  # side of the images of `camera`
 CHUNK = 1000  # pairs gathered at once: bounds the memory for indices
 
 
@@ -40,9 +41,8 @@ def load_photos(folder, min_side=256):
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"expected a folder of photos, got {folder}")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
     photos = []
-    for path in tqdm(paths, desc="photos", unit="photo", disable=None):
+    for path in tqdm(photo_paths(folder), desc="photos", unit="photo", disable=None):
         try:
             photos.append(_read_photo(path, min_side))
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
@@ -176,7 +176,7 @@ def pairs_of(photos, n=None, seed=0, block=8, size=32, clean=True, progress=iter
 
 
 # Where a training's pairs come from. Each takes a list of photos and a `recipes.Run`, and returns a function
-# `epoch -> (inputs, targets)`, both uint8 (pairs, 3, 32, 32), whose pairs are others with every seed and epoch.
+# `epoch -> (inputs, targets)`, uint8 (pairs, 3, 32, 32) if nothing else is said, other pairs with every seed and epoch.
 
 
 def _stream_seed(run, epoch):
@@ -213,6 +213,37 @@ def mixed(photos, run):
         return tuple(torch.cat(both) for both in zip(pair, other_pair, strict=True))
 
     return draw
+
+
+def camera(photos, run):
+    """Pairs (pairs, 3, CROP, CROP) of photos at their full resolution with a camera's noise, of any strength.
+
+    Six in ten are Gaussian with sigma uniform in [0, 55], two have Poisson noise, whose standard deviation at mid-grey
+    is uniform in [0, 45], and two have both. Inputs are uint8, rounded and clamped as a file; targets are neither, so
+    that the network learns to take away what clamping does to the mean.
+    """
+
+    def draw(epoch):
+        generator = torch.Generator().manual_seed(_stream_seed(run, epoch))
+        clean = random_crops(photos, run.pairs, CROP, generator).float()
+        kind, strength, shot = torch.rand(3, run.pairs, 1, 1, 1, generator=generator)
+        sigma = torch.where(kind < 0.8, 55 * strength, 0)
+        gain = torch.where(kind >= 0.6, (45 * shot) ** 2 / 128, 0)
+        inputs, targets = (camera_noise(clean, sigma, gain, generator) for _ in range(2))
+        return to_uint8(inputs), targets
+
+    return draw
+
+
+def random_crops(photos, n, size, generator):
+    """n crops (n, 3, size, size) of photos; photo and place are drawn uniformly."""
+    crops = torch.empty(n, 3, size, size, dtype=torch.uint8)
+    which = torch.randint(len(photos), (n,), generator=generator).tolist()
+    for crop, i, (u, v) in zip(crops, which, torch.rand(n, 2, generator=generator).tolist(), strict=True):
+        _, height, width = photos[i].shape
+        top, left = int(u * (height - size + 1)), int(v * (width - size + 1))
+        crop.copy_(photos[i][:, top : top + size, left : left + size])
+    return crops
 
 
 def gaussian_pairs(stream, n, seed):

@@ -5,19 +5,23 @@ from dataclasses import dataclass, fields, replace
 
 from ..model import (
     DEFAULT,
+    MSE,
     SGD,
     Convolution,
+    Module,
     Muon,
     Optimizer,
     Recipe,
     check_int,
+    check_kind,
+    check_like,
     check_not_negative,
     cosine,
     fans,
     xavier,
 )
 from .networks import NETWORKS
-from .photos import clean, fixed, fresh, mixed
+from .photos import camera, clean, fixed, fresh, mixed
 
 # ----------------------------------------------------------------------------------------------------------
 # Optimisers, as `Recipe.optimizer` takes them
@@ -73,6 +77,33 @@ def sgd(params, lr, weight_decay, momentum):
 
 
 # ----------------------------------------------------------------------------------------------------------
+# A loss
+
+
+class RelativeMSE(Module):
+    """The mean over images of log(mse + FLOOR), for pairs whose noise differs in strength.
+
+    mse is an image's mean squared error. The derivative is the MSE's divided by mse + FLOOR, that is, as targets are
+    noisy, by about the variance of the image's noise: each image counts relative to its own noise. Shapes as for MSE,
+    with the images first.
+    """
+
+    FLOOR = (15 / 255) ** 2
+
+    def forward(self, prediction, target):
+        check_kind(self, prediction)
+        check_like(self, target, prediction)
+        error = prediction.detach() - target.detach()
+        floored = error.square().flatten(1).mean(1) + self.FLOOR
+        self.keep(error, floored)
+        return floored.log().mean()
+
+    def backward(self, gradwrtoutput=1):
+        error, floored = self.recall()
+        return error * (2 / error.numel()) / floored.view(-1, *[1] * (error.dim() - 1)) * gradwrtoutput
+
+
+# ----------------------------------------------------------------------------------------------------------
 # Schedules, by which the learning rate is multiplied after the part `progress` of the training
 
 
@@ -107,11 +138,16 @@ def kaiming(network):
     return network
 
 
-# By these names the command takes them.
-OPTIMIZERS = {"muon": Muon, "adam": adam, "sgd": sgd}
-SCHEDULES = {"cosine": cosine, "steps": steps, "constant": constant}
 INITIALISATIONS = {"torch": uniform, "xavier": xavier, "kaiming": kaiming}
-SOURCES = {"fresh": fresh, "fixed": fixed, "clean": clean, "mixed": mixed}
+
+# The fields of `Run` and `Recipe` that are functions, and the names by which the command takes them.
+FUNCTIONS = {
+    "init": INITIALISATIONS,
+    "source": {"fresh": fresh, "fixed": fixed, "clean": clean, "mixed": mixed, "camera": camera},
+    "loss": {"mse": MSE, "relative": RelativeMSE},
+    "optimizer": {"muon": Muon, "adam": adam, "sgd": sgd},
+    "schedule": {"cosine": cosine, "steps": steps, "constant": constant},
+}
 
 # ----------------------------------------------------------------------------------------------------------
 # Runs
@@ -131,6 +167,7 @@ class Run:
     init: Callable | None = None  # of the network; None for its own
     start: str | None = None  # a file of weights to go on from, instead of `init`
     source: Callable = fresh  # makes `epoch -> (inputs, targets)` of a list of photos, `pairs`, `seed` and `recipe`
+    loss: Callable = MSE  # makes the loss
     pairs: int = 50_000  # in an epoch
     seed: int = 0
     distill_epochs: int = 0  # of self-distillation, afterwards: see `train.train`
@@ -146,7 +183,7 @@ class Run:
         """All fields, with the recipe's among them, as a dict of what JSON and checkpoints can hold."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         recipe = values.pop("recipe").describe()
-        return {name: value.__name__ if callable(value) else value for name, value in values.items()} | recipe
+        return {name: value.__name__.lower() if callable(value) else value for name, value in values.items()} | recipe
 
 
 RUNS = {
@@ -158,4 +195,11 @@ RUNS = {
         distill_epochs=8,
     ),
     "unet": Run(replace(DEFAULT, num_epochs=50, lr=0.01, weight_decay=0.1), network="unet", pairs=10_000),
+    "photo": Run(
+        replace(DEFAULT, num_epochs=40, batch_size=16, lr=0.01, weight_decay=0.1, exchange=False),
+        network="photo",
+        source=camera,
+        loss=RelativeMSE,
+        pairs=4_000,
+    ),
 }

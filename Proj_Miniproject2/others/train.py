@@ -16,8 +16,10 @@ from ..model import Recipe, save
 from .files import check_outputs, write_json
 from .metrics import psnr
 from .networks import NETWORKS
-from .photos import PairStream, load_photos, split
-from .recipes import INITIALISATIONS, OPTIMIZERS, RUNS, SCHEDULES, SOURCES, Run
+from .noise import gaussian_noise
+from .photos import CROP, PairStream, camera, load_photos, random_crops, split
+from .photos import clean as with_clean
+from .recipes import FUNCTIONS, RUNS, Run
 
 VALIDATION_PAIRS, VALIDATION_SEED = 1000, 123
 NOISY_SHARE = 0.25  # of the targets in self-distillation
@@ -37,6 +39,16 @@ def turned_prediction(model, images, generator):
     return torch.cat(parts)
 
 
+def validation(photos, run):
+    """(noisy, clean) of photos set aside: as the course made them, or for a camera's noise with sigma = 25."""
+    if run.source is camera:
+        generator = torch.Generator().manual_seed(VALIDATION_SEED)
+        clean = random_crops(photos, VALIDATION_PAIRS, CROP, generator)
+        return gaussian_noise(clean, 25, generator), clean
+    noisy, _, clean = PairStream(photos).draw_with_clean(VALIDATION_PAIRS, VALIDATION_SEED)
+    return noisy, clean
+
+
 def train(photos, run, checkpoint=None):
     """Train a new model, and measure it on the photos set aside.
 
@@ -51,11 +63,12 @@ def train(photos, run, checkpoint=None):
     about = {"photos": f"{len(photos)}, sum of all pixels {total}", **run.describe()}
     torch.manual_seed(run.seed)
     model = NETWORKS[run.network]()
+    model.loss = run.loss()
     if run.init:
         run.init(model.network)
     if run.start:
         model.load_weights(run.start)
-    recipe = replace(run.recipe, exchange=False) if run.source is SOURCES["clean"] else run.recipe
+    recipe = replace(run.recipe, exchange=False) if run.source is with_clean else run.recipe
     draw = run.source(training, run)
     begin = time.perf_counter()
     model.fit(draw, recipe=recipe, seed=run.seed, checkpoint=checkpoint, about=about)
@@ -72,7 +85,7 @@ def train(photos, run, checkpoint=None):
         checkpoint = checkpoint and f"{checkpoint}.distill"
         model.fit(teach, recipe=second, seed=run.seed, checkpoint=checkpoint, about=about)
     seconds = time.perf_counter() - begin
-    noisy, _, clean = PairStream(held_out).draw_with_clean(VALIDATION_PAIRS, VALIDATION_SEED)
+    noisy, clean = validation(held_out, run)
     return model, {
         "psnr": round(psnr(model.predict(noisy), clean), 3),
         "noisy_psnr": round(psnr(noisy, clean), 3),
@@ -88,10 +101,7 @@ def add_arguments(parser):
     parser.add_argument("--results", type=Path, help="JSON file for what the run gave")
     parser.add_argument("--checkpoint", type=Path, help="file to write after every epoch, and to resume from")
     parser.add_argument("--run", choices=RUNS, default="default", help="which the next options change (%(default)s)")
-    choices = {
-        "network": list(NETWORKS), "init": INITIALISATIONS, "source": SOURCES, "optimizer": OPTIMIZERS,
-        "schedule": SCHEDULES, "precision": ["float32", "bfloat16", "auto"],
-    }  # fmt: skip
+    choices = FUNCTIONS | {"network": list(NETWORKS), "precision": ["float32", "bfloat16", "auto"]}
     default = RUNS["default"]
     for field in (*fields(Run)[1:], *fields(Recipe)):
         value = getattr(default if hasattr(default, field.name) else default.recipe, field.name)
@@ -111,8 +121,7 @@ def changed(run, args):
 
     def given(kind):
         values = {field.name: getattr(args, field.name) for field in fields(kind) if field.name != "recipe"}
-        tables = {"init": INITIALISATIONS, "source": SOURCES, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
-        return {name: tables.get(name, {}).get(v, v) for name, v in values.items() if v is not None}
+        return {name: FUNCTIONS.get(name, {}).get(v, v) for name, v in values.items() if v is not None}
 
     return replace(run, recipe=replace(run.recipe, **given(Recipe)), **given(Run))
 

@@ -1,0 +1,74 @@
+"""What others/recipes.py and others/noise.py add to train with: a loss, initialisations, a camera's noise."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from Proj_Miniproject2.model import Conv2d, Recipe, Sequential, Skip, TransposeConv2d
+from Proj_Miniproject2.others.noise import camera_noise
+from Proj_Miniproject2.others.photos import camera, random_crops
+from Proj_Miniproject2.others.recipes import RelativeMSE, Run, kaiming, uniform
+
+
+@given(shape=st.lists(st.integers(1, 4), min_size=2, max_size=4), seed=st.integers(0, 1000), scale=st.floats(-5, 5))
+def test_relative_mse_equals_autograd(shape, seed, scale):
+    draws = torch.Generator().manual_seed(seed)
+    prediction, target = torch.randn(2, *shape, generator=draws, dtype=torch.float64)
+    leaf = prediction.clone().requires_grad_()
+    reference = ((leaf - target).square().reshape(len(leaf), -1).mean(1) + (15 / 255) ** 2).log().mean()
+    reference.backward(torch.tensor(scale, dtype=torch.float64))
+    loss = RelativeMSE()
+    torch.testing.assert_close(loss(prediction, target), reference.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(loss.backward(scale), leaf.grad, rtol=1e-12, atol=1e-12)
+
+
+def test_initialisations_have_their_spread_in_nested_networks():
+    torch.manual_seed(0)
+    conv, transposed = Conv2d(64, 32, 4, stride=2), TransposeConv2d(32, 64, 4, stride=2)
+    network = Sequential(Skip(conv, transposed))
+    assert kaiming(network) is network
+    # an output of the convolution is a sum of 64 * 16 products; one of the transposed one, of 32 * 16 / 4
+    assert conv.weight.std().item() == pytest.approx((2 / 1024) ** 0.5, rel=0.02) and not conv.bias.any()
+    assert transposed.weight.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.02)
+    bound = 1024**-0.5
+    uniform(network)
+    assert conv.weight.abs().max() <= bound and conv.bias.abs().max() <= bound
+    assert conv.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "level, sigma, gain", [(100.0, 20.0, 0.0), (100.0, 0.0, 5.0), (30.0, 10.0, 2.0), (250.0, 50.0, 0.0)]
+)
+def test_camera_noise_has_mean_and_variance_of_its_parts(level, sigma, gain):
+    clean = torch.full((2, 3, 200, 200), level)
+    one = torch.ones(2, 1, 1, 1)
+    noisy = camera_noise(clean, sigma * one, gain * one, torch.Generator().manual_seed(0))
+    variance = sigma**2 + gain * level
+    assert noisy.mean().item() == pytest.approx(level, abs=4 * (variance / noisy.numel()) ** 0.5)
+    assert noisy.var().item() == pytest.approx(variance, rel=0.02)
+
+
+def test_camera_pairs_are_two_draws_of_the_same_crop():
+    photos = [torch.full((3, 70, 90), level, dtype=torch.uint8) for level in (0, 60, 255)]
+    draw = camera(photos, Run(Recipe(), pairs=300))
+    inputs, targets = draw(0)
+    assert inputs.dtype == torch.uint8 and targets.dtype == torch.float32
+    assert inputs.shape == targets.shape == (300, 3, 64, 64)
+    means, levels = targets.mean((1, 2, 3)), torch.tensor([0.0, 60.0, 255.0])
+    which = (means[:, None] - levels).abs().argmin(1)
+    assert (means - levels[which]).abs().max() < 3 and set(which.tolist()) == {0, 1, 2}  # targets are not clamped
+    middle = which == 1
+    assert (inputs[middle].float().mean((1, 2, 3)) - 60).abs().max() < 12
+    noise = [x[middle].float() - 60 for x in (inputs, targets)]
+    assert abs((noise[0] * noise[1]).mean()) < 0.02 * noise[1].square().mean() + 1
+    assert noise[1].flatten(1).std(1).max() > 40 and noise[1].flatten(1).std(1).min() < 12
+    assert not torch.equal(draw(1)[0], inputs) and torch.equal(draw(0)[0], inputs)
+
+
+def test_crops_come_from_everywhere():
+    photo = torch.arange(3 * 10 * 12).view(3, 10, 12).to(torch.uint8)
+    crops = random_crops([photo], 400, 8, torch.Generator().manual_seed(0))
+    assert {int(v) for v in crops[:, 0, 0, 0]} == {12 * i + j for i in range(3) for j in range(5)}
+    first = crops[0, 0, 0, 0].item()
+    assert torch.equal(crops[0], photo[:, first // 12 : first // 12 + 8, first % 12 : first % 12 + 8])
