@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+
 def photo_paths(folder):
     """The files in a folder and its subfolders whose endings are of formats that Pillow reads, sorted."""
     from PIL import Image
