@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from Proj_Miniproject2.others.metrics import psnr
+from Proj_Miniproject2.others.networks import NETWORKS
 from Proj_Miniproject2.others.scenes import builtin_data
 
 PACKAGES = "Proj_Miniproject2", "Miniproject_2"
@@ -78,6 +79,7 @@ def nearest(scale_factor):
 
 class Check(unittest.TestCase):
     package: Path
+    network: str | None = None  # a larger network of this repository, graded in place of the submission's Model
     train_pairs: tuple  # two noisy versions of the same images, uint8 (N, 3, H, W)
     val_pairs: tuple  # (noisy, clean)
     longMessage = False  # a failure says what we say, and no more
@@ -101,6 +103,9 @@ class Submission(Check):
     def setUpClass(cls):
         try:
             cls.module = importlib.import_module(f"{cls.package.name}.model")
+            if cls.network:
+                networks = importlib.import_module(f"{cls.package.name}.others.networks")
+                cls.module.Model = networks.NETWORKS[cls.network]
         except SystemExit as error:  # else the submission could end the grader with status 0
             raise ImportError(f"{cls.package / 'model.py'} exits when imported") from error
 
@@ -412,7 +417,13 @@ def main(argv=None):
         help="the folder with the course's train_data.pkl and val_data.pkl; "
         f"default: {PAIRS} training pairs and {IMAGES} validation images of drawn scenes",
     )
+    parser.add_argument(
+        "--network",
+        choices=sorted(set(NETWORKS) - {"report"}),
+        help="grade one of this repository's larger networks, with its weights, in place of Model",
+    )
     args = parser.parse_args(argv)
+    Check.network = args.network
     try:
         Check.package = find_package(args.project_path)
         if args.data_path:

@@ -968,9 +968,8 @@ class Model:
                 rows, inner_rows, outer_rows = self.tile(top, height)
                 columns, inner_columns, outer_columns = self.tile(left, width)
                 piece = test_input[images][:, :, rows.to(test_input.device)][..., columns.to(test_input.device)]
-                piece = self.network(piece.to(self.device).float() / 255)
-                inner = piece[:, :, inner_rows, inner_columns].clamp(0, 1) * 255
-                output[images, :, outer_rows, outer_columns] = inner.to(output.device)
+                piece = self.network(piece.to(self.device).float() / 255).clamp_(0, 1).mul_(255)
+                output[images, :, outer_rows, outer_columns] = piece[:, :, inner_rows, inner_columns]
         return output
 
     def tile(self, start, size):

@@ -15,7 +15,8 @@ CROP = 64  # side of the images of `camera`
 CHUNK = 1000  # pairs gathered at once: bounds the memory for indices
 
 
-def _read_photo(path, min_side):
+def read_photo(path, min_side=1):
+    """A photo, upright, as uint8 (3, H, W); upscaled (bicubic) if its short side is below `min_side`."""
     from PIL import Image, ImageOps
 
     with Image.open(path) as file:
@@ -44,7 +45,7 @@ def load_photos(folder, min_side=256):
     photos = []
     for path in tqdm(photo_paths(folder), desc="photos", unit="photo", disable=None):
         try:
-            photos.append(_read_photo(path, min_side))
+            photos.append(read_photo(path, min_side))
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
             warnings.warn(f"skipped unreadable photo {path}: {error}", stacklevel=2)
     if not photos:

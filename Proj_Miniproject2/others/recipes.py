@@ -196,7 +196,7 @@ RUNS = {
     ),
     "unet": Run(replace(DEFAULT, num_epochs=50, lr=0.01, weight_decay=0.1), network="unet", pairs=10_000),
     "photo": Run(
-        replace(DEFAULT, num_epochs=40, batch_size=16, lr=0.01, weight_decay=0.1, exchange=False),
+        replace(DEFAULT, num_epochs=30, batch_size=16, lr=0.01, weight_decay=0.1, exchange=False),
         network="photo",
         source=camera,
         loss=RelativeMSE,
