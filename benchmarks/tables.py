@@ -42,11 +42,11 @@ TRAININGS = {
 
 def headline():
     """The one number, beside the report's and that of the best from-scratch network of the class."""
-    best, noisy = (read("evaluate-best.json")[OWN][which] for which in ("denoised", "noisy"))
-    unet = read("evaluate-unet.json")[OWN]["denoised"]
+    best, noisy = (f"{read('evaluate-best.json')[OWN][which]:.2f}" for which in ("denoised", "noisy"))
+    unet = f"{read('evaluate-unet.json')[OWN]['denoised']:.2f}"
     return (
-        f"**{best:.2f} dB**, where the noisy images have {noisy:.2f}, the report whose network this is reached 21.89, and\n"
-        f"the best from-scratch network of the class 25.17; {unet:.2f} with a U-Net of the same blocks ([how it was\n"
+        f"**{best} dB**, where the noisy images have {noisy}, the report whose network this is reached 21.89, and the\n"
+        f"best from-scratch network of the class 25.17; {unet} with a U-Net of the same blocks ([how it was\n"
         "measured](#how-good))."
     )
 
