@@ -1008,8 +1008,10 @@ class Model:
     def fit(self, pairs, num_epochs=None, *, recipe=None, seed=0, checkpoint=None, about=""):
         """As `train`, for pairs that come fresh with every epoch: `pairs(epoch)` gives its (inputs, targets).
 
-        about: says in words what a checkpoint can't know, such as where the pairs come from; one that was written with
-            other words, or by another recipe or seed, is refused.
+        about: says what a checkpoint can't know, such as where the pairs come from; one that was written about
+            something else, or by another recipe or seed, is refused.
+
+        Returns the mean losses of the epochs that it trained: a dict by the epoch's number, from 1.
         """
         recipe = recipe or (FINETUNE if self.pretrained else DEFAULT)
         if not isinstance(recipe, Recipe):
@@ -1022,14 +1024,16 @@ class Model:
         self.optimizer = recipe.make_optimizer(self.network.param())
         for parameter in self.optimizer.params:
             parameter.state["average"] = parameter.value.clone()
+        precision = recipe.dtype(self.device)
         run = {"recipe": recipe.describe(), "seed": operator.index(seed), "about": about}
         try:
             begin, first = time.perf_counter(), self.resume(checkpoint, run) if checkpoint else 0
+            losses = {}
             for epoch in range(first, recipe.num_epochs):
                 start = time.perf_counter()
                 inputs, targets = pairs(epoch)
-                with fast_products(self.device), setting(self.network, precision=recipe.dtype(self.device)):
-                    loss = self.train_epoch(inputs, targets, epoch, recipe, seed)
+                with fast_products(self.device), setting(self.network, precision=precision):
+                    losses[epoch + 1] = loss = self.train_epoch(inputs, targets, epoch, recipe, seed)
                 if checkpoint:
                     state = [parameter.state for parameter in self.optimizer.params]
                     save(run | {"epochs": epoch + 1, "state": state, "network": self.network.state_dict()}, checkpoint)
@@ -1041,6 +1045,7 @@ class Model:
             if recipe.average:
                 for parameter in self.optimizer.params:
                     parameter.copy_(parameter.state["average"])
+            return losses
         except BaseException:
             for name, parameter in self.network.named_param().items():
                 parameter.value.copy_(before[name])
@@ -1167,7 +1172,7 @@ def cosine(progress):
 class Recipe:
     """How `Model.train` trains. Raises TypeError or ValueError for values out of range."""
 
-    num_epochs: int = 8  # at least 1, as is
+    num_epochs: int = 8
     batch_size: int = 32
     optimizer: Callable = Muon  # takes the parameters, lr, weight_decay and momentum, and makes an optimiser of them
     lr: float = 0.03  # the learning rate at its highest

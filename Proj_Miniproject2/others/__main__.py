@@ -3,13 +3,14 @@
 import argparse
 import sys
 
-from . import ablate, evaluate, pairs, train
+from . import ablate, denoise, evaluate, pairs, plots, train
 
-COMMANDS = {"pairs": pairs, "train": train, "evaluate": evaluate, "ablate": ablate}
+COMMANDS = {"denoise": denoise, "train": train, "evaluate": evaluate, "plot": plots, "pairs": pairs, "ablate": ablate}
 
 
 def main(args=None):
-    """Runs one command. Its exit status: 0, 2 for bad arguments or files (one line on stderr), 130 after Ctrl-C."""
+    """Runs one command. Exit status 2 for bad arguments or files, with one line on stderr; 1 where only a part could be
+    done; 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="noise2noise", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
@@ -22,9 +23,12 @@ def main(args=None):
     try:
         COMMANDS[args.command].main(args)
     except ModuleNotFoundError as error:
-        fail(args, f"{error.name} is missing: pip install 'proj-miniproject2[photos]' brings it", 2)
+        extra = "figures" if error.name == "matplotlib" else "photos"
+        fail(args, f"{error.name} is missing: pip install 'proj-miniproject2[{extra}]' brings it", 2)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         fail(args, error, 2)
+    except denoise.Incomplete as error:
+        fail(args, error, 1)
     except KeyboardInterrupt:
         checkpoint = getattr(args, "checkpoint", None)
         fail(args, f"stopped{f': {checkpoint} holds what was trained' if checkpoint else ''}", 130)

@@ -24,14 +24,27 @@ def initialised(network):
     return network
 
 
+def widen(network, state):
+    """Give a network the weights of a narrower one of the same depth, so that it computes the same: the new channels
+    keep what was drawn for them, and the old ones don't see them yet."""
+    layers = [module for module in network.modules() if module.parameters]
+    for layer, *names in zip(layers, *[iter(state)] * 2, strict=True):
+        weight, bias = (state[name] for name in names)
+        ys, xs = weight.shape[:2]
+        old_outputs = layer.x_and_y((slice(None), slice(xs)), slice(ys))[1]  # of Conv2d rows, of Upsampling columns
+        layer.weight[old_outputs] = 0
+        layer.weight[:ys, :xs] = weight
+        layer.bias[: len(bias)] = bias
+
+
 class UNet(Model):
-    """A U-Net (Ronneberger et al., 2015) of residual blocks, 1.9 million parameters, which works at three scales.
+    """A U-Net (Ronneberger et al., 2015) of residual blocks, 3.4 million parameters, which works at three scales.
 
     WIDTHS are the channels at full, half and quarter resolution. On the way down and up there is a block at each; what
     goes round a scale is added.
     """
 
-    WIDTHS = (48, 96, 192)
+    WIDTHS = (64, 128, 256)
     GRID = 4
     HALO = 31
     PRETRAINED = Path(__file__).with_name("unet.pth")

@@ -180,14 +180,14 @@ def pairs_of(photos, n=None, seed=0, block=8, size=32, clean=True, progress=iter
 # `epoch -> (inputs, targets)`, uint8 (pairs, 3, 32, 32) if nothing else is said, other pairs with every seed and epoch.
 
 
-def _stream_seed(run, epoch):
+def stream_seed(run, epoch):
     return 1_000_000 * (run.seed + 1) + epoch
 
 
 def fresh(photos, run):
     """New pairs in every epoch."""
     stream = PairStream(photos)
-    return lambda epoch: stream.draw(run.pairs, _stream_seed(run, epoch))
+    return lambda epoch: stream.draw(run.pairs, stream_seed(run, epoch))
 
 
 def fixed(photos, run):
@@ -199,7 +199,7 @@ def fixed(photos, run):
 def clean(photos, run):
     """As `fresh`, but the targets are the clean images: what Noise2Noise does without."""
     stream = PairStream(photos)
-    return lambda epoch: stream.draw_with_clean(run.pairs, _stream_seed(run, epoch))[::2]
+    return lambda epoch: stream.draw_with_clean(run.pairs, stream_seed(run, epoch))[::2]
 
 
 def mixed(photos, run):
@@ -208,7 +208,7 @@ def mixed(photos, run):
 
     def draw(epoch):
         others = round(MIXED_SHARE * run.pairs) if 4 * epoch >= 3 * run.recipe.num_epochs else 0
-        seed = _stream_seed(run, epoch)
+        seed = stream_seed(run, epoch)
         pair = stream.draw(run.pairs - others, seed)
         other_pair = gaussian_pairs(stream, others, seed + 500_000)
         return tuple(torch.cat(both) for both in zip(pair, other_pair, strict=True))
@@ -225,7 +225,7 @@ def camera(photos, run):
     """
 
     def draw(epoch):
-        generator = torch.Generator().manual_seed(_stream_seed(run, epoch))
+        generator = torch.Generator().manual_seed(stream_seed(run, epoch))
         clean = random_crops(photos, run.pairs, CROP, generator).float()
         kind, strength, shot = torch.rand(3, run.pairs, 1, 1, 1, generator=generator)
         sigma = torch.where(kind < 0.8, 55 * strength, 0)

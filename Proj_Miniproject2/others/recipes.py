@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 from ..model import (
     DEFAULT,
@@ -20,8 +21,9 @@ from ..model import (
     fans,
     xavier,
 )
-from .networks import NETWORKS
+from .networks import NETWORKS, PhotoUNet
 from .photos import camera, clean, fixed, fresh, mixed
+from .shots import shots
 
 # ----------------------------------------------------------------------------------------------------------
 # Optimisers, as `Recipe.optimizer` takes them
@@ -143,7 +145,7 @@ INITIALISATIONS = {"torch": uniform, "xavier": xavier, "kaiming": kaiming}
 # The fields of `Run` and `Recipe` that are functions, and the names by which the command takes them.
 FUNCTIONS = {
     "init": INITIALISATIONS,
-    "source": {"fresh": fresh, "fixed": fixed, "clean": clean, "mixed": mixed, "camera": camera},
+    "source": {"fresh": fresh, "fixed": fixed, "clean": clean, "mixed": mixed, "camera": camera, "shots": shots},
     "loss": {"mse": MSE, "relative": RelativeMSE},
     "optimizer": {"muon": Muon, "adam": adam, "sgd": sgd},
     "schedule": {"cosine": cosine, "steps": steps, "constant": constant},
@@ -183,6 +185,7 @@ class Run:
         """All fields, with the recipe's among them, as a dict of what JSON and checkpoints can hold."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         recipe = values.pop("recipe").describe()
+        values["start"] = self.start and Path(self.start).name
         return {name: value.__name__.lower() if callable(value) else value for name, value in values.items()} | recipe
 
 
@@ -194,12 +197,22 @@ RUNS = {
         init=kaiming,
         distill_epochs=8,
     ),
-    "unet": Run(replace(DEFAULT, num_epochs=50, lr=0.01, weight_decay=0.1), network="unet", pairs=10_000),
+    "unet": Run(
+        replace(DEFAULT, num_epochs=32, lr=0.006, weight_decay=0.1, precision="auto"), network="unet", pairs=10_000
+    ),
     "photo": Run(
-        replace(DEFAULT, num_epochs=30, batch_size=16, lr=0.01, weight_decay=0.1, exchange=False),
+        replace(DEFAULT, num_epochs=60, batch_size=16, lr=0.01, weight_decay=0.1, exchange=False, precision="auto"),
         network="photo",
         source=camera,
         loss=RelativeMSE,
         pairs=4_000,
+    ),
+    "shots": Run(
+        replace(DEFAULT, num_epochs=10, batch_size=16, lr=5e-3, weight_decay=0.1),
+        network="photo",
+        start=str(PhotoUNet.PRETRAINED),
+        source=shots,
+        loss=RelativeMSE,
+        pairs=1_000,
     ),
 }

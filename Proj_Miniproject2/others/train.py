@@ -1,6 +1,7 @@
-"""Train new weights on noisy pairs from a folder of photos.
+"""Train new weights: on noisy pairs made of photos, or on one's own shots of scenes (--shots), several of each.
 
-A fourteenth of the photos is set aside; what the weights reach on pairs from those goes into the results file.
+A fourteenth of the photos or scenes is set aside; what the weights reach on pairs from those, in the end and after each
+epoch, goes into the results file.
 Without options this is `Model.train`'s own recipe on fresh pairs; --run takes one of the named runs, and every other
 option changes one thing of it.
 """
@@ -12,14 +13,15 @@ from pathlib import Path
 
 import torch
 
-from ..model import Recipe, save
+from ..model import Recipe, load, save
 from .files import check_outputs, write_json
 from .metrics import psnr
-from .networks import NETWORKS
+from .networks import NETWORKS, widen
 from .noise import gaussian_noise
 from .photos import CROP, PairStream, camera, load_photos, random_crops, split
 from .photos import clean as with_clean
 from .recipes import FUNCTIONS, RUNS, Run
+from .shots import read_scenes, shots
 
 VALIDATION_PAIRS, VALIDATION_SEED = 1000, 123
 NOISY_SHARE = 0.25  # of the targets in self-distillation
@@ -40,7 +42,10 @@ def turned_prediction(model, images, generator):
 
 
 def validation(photos, run):
-    """(noisy, clean) of photos set aside: as the course made them, or for a camera's noise with sigma = 25."""
+    """(noisy, clean) of photos set aside: as the course made them, or for a camera's noise with sigma = 25. Of scenes
+    set aside there is no clean image: another shot stands for it, whose noise bounds the PSNR."""
+    if run.source is shots:
+        return shots(photos, replace(run, pairs=min(run.pairs, VALIDATION_PAIRS)))(VALIDATION_SEED)
     if run.source is camera:
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
         clean = random_crops(photos, VALIDATION_PAIRS, CROP, generator)
@@ -49,8 +54,18 @@ def validation(photos, run):
     return noisy, clean
 
 
+def start_from(model, path):
+    """Give the model the weights of a file, of its own network or a narrower one. Raises as `Model.load_weights`."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file of weights {path}")
+    try:
+        widen(model.network, load(path, model.device))
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} holds the weights neither of this network nor of a narrower one") from error
+
+
 def train(photos, run, checkpoint=None):
-    """Train a new model, and measure it on the photos set aside.
+    """Train a new model, and measure it on the photos set aside. For the source `shots` the photos are lists of shots.
 
     With `run.distill_epochs` a second training follows, at half the learning rate: a quarter of its targets are the
     noisy ones, the rest what the first one's weights make of the inputs, turned at random. Its checkpoint is beside
@@ -59,7 +74,8 @@ def train(photos, run, checkpoint=None):
     Returns (model, results), the results a dict for JSON; its seconds are those since the last start or resumption.
     """
     training, held_out = split(photos)
-    total = sum(int(photo.sum()) for photo in photos)  # a checkpoint of other photos is refused
+    total = sum(int(image.sum()) for photo in photos for image in (photo if run.source is shots else [photo]))
+    # With this a checkpoint of other photos is refused.
     about = {"photos": f"{len(photos)}, sum of all pixels {total}", **run.describe()}
     torch.manual_seed(run.seed)
     model = NETWORKS[run.network]()
@@ -67,11 +83,18 @@ def train(photos, run, checkpoint=None):
     if run.init:
         run.init(model.network)
     if run.start:
-        model.load_weights(run.start)
+        start_from(model, run.start)
     recipe = replace(run.recipe, exchange=False) if run.source is with_clean else run.recipe
     draw = run.source(training, run)
+    noisy, clean = validation(held_out, run)
+    scores = {}  # after how many epochs of the first training
+
+    def watched(epoch):
+        scores[epoch] = psnr(model.predict(noisy), clean)  # of the weights as they are, without the average
+        return draw(epoch)
+
     begin = time.perf_counter()
-    model.fit(draw, recipe=recipe, seed=run.seed, checkpoint=checkpoint, about=about)
+    losses = model.fit(watched, recipe=recipe, seed=run.seed, checkpoint=checkpoint, about=about)
     if run.distill_epochs:
         teacher = NETWORKS[run.network]()
         teacher.network.load_state_dict(model.network.state_dict())
@@ -85,22 +108,35 @@ def train(photos, run, checkpoint=None):
         checkpoint = checkpoint and f"{checkpoint}.distill"
         model.fit(teach, recipe=second, seed=run.seed, checkpoint=checkpoint, about=about)
     seconds = time.perf_counter() - begin
-    noisy, clean = validation(held_out, run)
+    result = scores[recipe.num_epochs + run.distill_epochs] = psnr(model.predict(noisy), clean)
+    curve = [
+        {"pairs": epoch * run.pairs, "loss": losses.get(epoch), "psnr": round(score, 3)}
+        for epoch, score in scores.items()
+    ]
     return model, {
-        "psnr": round(psnr(model.predict(noisy), clean), 3),
+        "psnr": round(result, 3),
         "noisy_psnr": round(psnr(noisy, clean), 3),
         "seconds": round(seconds),
         "threads": torch.get_num_threads(),
         **about,
+        "curve": curve,
     }
 
 
 def add_arguments(parser):
-    parser.add_argument("photos", type=Path, help="folder of photos, searched with its subfolders")
+    parser.add_argument("photos", type=Path, nargs="?", help="folder of photos, searched with its subfolders")
+    parser.add_argument(
+        "--shots",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="instead of photos: folders with the first, second, ... shot of each scene under the same names, or one "
+        "folder with a subfolder of shots for each scene",
+    )
     parser.add_argument("--out", type=Path, required=True, help="file for the weights")
     parser.add_argument("--results", type=Path, help="JSON file for what the run gave")
     parser.add_argument("--checkpoint", type=Path, help="file to write after every epoch, and to resume from")
-    parser.add_argument("--run", choices=RUNS, default="default", help="which the next options change (%(default)s)")
+    parser.add_argument("--run", choices=RUNS, help="which the next options change (default; with --shots shots)")
     choices = FUNCTIONS | {"network": list(NETWORKS), "precision": ["float32", "bfloat16", "auto"]}
     default = RUNS["default"]
     for field in (*fields(Run)[1:], *fields(Recipe)):
@@ -128,9 +164,17 @@ def changed(run, args):
 
 def main(args):
     check_outputs(args.out, args.results, args.checkpoint)
-    run = changed(RUNS[args.run], args)
-    model, results = train(load_photos(args.photos), run, args.checkpoint)
+    if bool(args.photos) == bool(args.shots):
+        raise ValueError("train takes either a folder of photos or --shots")
+    run = changed(RUNS[args.run or ("shots" if args.shots else "default")], args)
+    if bool(args.shots) != (run.source is shots):
+        raise ValueError(f"the source {run.source.__name__} goes with {'photos' if args.shots else '--shots'}")
+    photos = read_scenes(args.shots) if args.shots else load_photos(args.photos)
+    model, results = train(photos, run, args.checkpoint)
     save(model.network.to("cpu").state_dict(), args.out)
     if args.results:
         write_json(results, args.results)
-    print(f"{results['psnr']:.2f} dB on the photos set aside (noisy: {results['noisy_psnr']:.2f} dB)")
+    judge = "against another shot, on the scenes" if args.shots else "on the photos"
+    print(f"{results['psnr']:.2f} dB {judge} set aside (noisy: {results['noisy_psnr']:.2f} dB)")
+    if not results["psnr"] > results["noisy_psnr"]:
+        print("warning: the weights are worse than doing nothing")

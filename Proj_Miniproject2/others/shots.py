@@ -1,0 +1,68 @@
+"""Training pairs from one's own shots: two or more photos of each of several scenes, taken from the same place.
+
+Noise2Noise needs no more: the scene is the same, the noise is another. The shots of a scene must show it pixel for
+pixel alike (a tripod, or burst mode) and have one size.
+"""
+
+from pathlib import Path
+
+import torch
+
+from .files import photo_paths
+from .photos import read_photo, stream_seed
+
+CROP = 64  # side of the pairs in pixels, where the scenes are large enough
+
+
+def read_scenes(folders):
+    """The shots of each scene: a list of lists of uint8 tensors (3, H, W), in the order of the scenes' names.
+
+    folders: two or more that hold the first, the second, ... shot of every scene under the same file names; or one with
+    a subfolder for each scene. Raises ValueError for a scene with a single shot, for shots of different sizes, and for
+    fewer than two scenes; OSError for what can't be read.
+    """
+    folders = [Path(folder) for folder in folders]
+    for folder in folders:
+        if not folder.is_dir():
+            raise NotADirectoryError(f"expected a folder of shots, got {folder}")
+    scenes = {}
+    for number, folder in enumerate(folders):
+        for path in photo_paths(folder):
+            inside = path.relative_to(folder)
+            # With one folder a scene is a subfolder, else a file name.
+            scene = inside.parent if len(folders) == 1 else inside
+            scenes.setdefault(str(scene), []).append((number, path))
+    if len(scenes) < 2:
+        raise ValueError(f"expected at least two scenes, to train and to validate on, got {len(scenes)}")
+    shots = []
+    for name, found in sorted(scenes.items()):
+        if len(found) < 2:
+            raise ValueError(f"the scene {name} has a single shot, {found[0][1]}: each needs two or more")
+        images = [read_photo(path) for _, path in found]
+        sizes = {tuple(image.shape[1:]) for image in images}
+        if len(sizes) > 1:
+            raise ValueError(f"the shots of the scene {name} have different sizes (height, width): {sorted(sizes)}")
+        shots.append(images)
+    return shots
+
+
+def shots(scenes, run):
+    """A source of pairs (see `photos.py`): aligned crops of two different shots of a scene, both drawn anew each time.
+
+    A scene comes as often as any other. Pairs are uint8 (pairs, 3, size, size), size CROP or the scenes' shortest side.
+    """
+    size = min(CROP, *(min(images[0].shape[1:]) for images in scenes))
+
+    def draw(epoch):
+        generator = torch.Generator().manual_seed(stream_seed(run, epoch))
+        pairs = torch.empty(2, run.pairs, 3, size, size, dtype=torch.uint8)
+        for i in range(run.pairs):
+            images = scenes[int(torch.randint(len(scenes), (), generator=generator))]
+            _, height, width = images[0].shape
+            top, left = (int(torch.randint(n - size + 1, (), generator=generator)) for n in (height, width))
+            two = torch.randperm(len(images), generator=generator)[:2].tolist()
+            for pair, which in zip(pairs, two, strict=True):
+                pair[i] = images[which][:, top : top + size, left : left + size]
+        return tuple(pairs)
+
+    return draw
