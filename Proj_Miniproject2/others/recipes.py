@@ -198,10 +198,10 @@ RUNS = {
         distill_epochs=8,
     ),
     "unet": Run(
-        replace(DEFAULT, num_epochs=32, lr=0.006, weight_decay=0.1, precision="auto"), network="unet", pairs=10_000
+        replace(DEFAULT, num_epochs=22, lr=0.006, weight_decay=0.1, precision="auto"), network="unet", pairs=10_000
     ),
     "photo": Run(
-        replace(DEFAULT, num_epochs=60, batch_size=16, lr=0.01, weight_decay=0.1, exchange=False, precision="auto"),
+        replace(DEFAULT, num_epochs=45, batch_size=16, lr=0.01, weight_decay=0.1, exchange=False, precision="auto"),
         network="photo",
         source=camera,
         loss=RelativeMSE,
