@@ -479,13 +479,35 @@ class SGD(Optimizer):
 #     the gradient with respect to w         W = X' Y
 #
 # To `lift` is to make such a matrix of a tensor. To `lower`, its adjoint, is to add the numbers of a matrix up where
-# they came from. `Patches` holds the six maps of one geometry. Section 7 has another set of six, which makes the
-# matrices smaller; a layer doesn't know which it has been given, so all matrices come in stacks: with groups, one each.
+# they came from. `Patches` holds the six maps of one geometry and the three products. Section 7 has other kinds, which
+# copy or multiply less; a layer doesn't know which it has been given, so all matrices come in stacks: with groups, one
+# each.
 #
 # Inside, images are (N, H, W, C), so that the channels of a pixel lie side by side in memory, and everything that is
 # said of height and width is a pair.
 
-CHUNK = 2**24  # bytes of a lifted piece of a batch: it should stay in the processor's cache
+CHUNK = 2**23  # bytes of a lifted piece of a batch: it should stay in the processor's cache
+
+
+def cut(image, size, step, dilation=(1, 1)):
+    """(N, H, W, ...) -> a view (N, H', W', ..., size0, size1): windows of the image, `step` pixels apart."""
+    (s0, s1), (d0, d1) = step, dilation
+    windows = image.unfold(1, d0 * (size[0] - 1) + 1, s0).unfold(2, d1 * (size[1] - 1) + 1, s1)
+    return windows[..., ::d0, ::d1]
+
+
+def paste(windows, image, step, dilation=(1, 1)):
+    """The adjoint of `cut`: write to image (N, H, W, ...) the sums of windows (N, H', W', ..., size0, size1)."""
+    size, count = tuple(windows.shape[-2:]), windows.shape[1:3]
+    if size == tuple(step) and tuple(image.shape[1:3]) == tuple(n * s for n, s in zip(count, step, strict=True)):
+        cut(image, size, step).copy_(windows)  # they tile it
+        return
+    image.zero_()
+    # As many rows and columns of a window as fit into a step don't overlap with the next window's, and go at once.
+    (d0, d1), (b0, b1) = dilation, (s if d == 1 else 1 for s, d in zip(step, dilation, strict=True))
+    for i, j in product(range(0, size[0], b0), range(0, size[1], b1)):
+        block = windows[..., i : i + b0, j : j + b1]
+        cut(image[:, i * d0 :, j * d1 :], block.shape[-2:], step)[:, : count[0], : count[1]].add_(block)
 
 
 def placed(image, offset, size, extent, dtype):
@@ -518,74 +540,6 @@ def overlap(offset, size, extent):
     return (slice(None), *there), (slice(None), *here)
 
 
-class Patches:
-    """The six maps of a convolution, by cutting x into patches. G groups, N images, T = N H' W' pixels of y.
-
-    x (N, H, W, C) <-> X (G, T, C / G K0 K1),  y (N, H', W', O) <-> Y (G, T, O / G),
-    w (O, C / G, K0, K1) <-> W (G, C / G K0 K1, O / G)
-    """
-
-    def __init__(self, layer, n, x_size, y_size, padding, dtype):
-        self.x_size, self.y_size, self.padding, self.dtype = x_size, y_size, padding, dtype
-        self.kernel_size, self.stride, self.dilation = layer.kernel_size, layer.stride, layer.dilation
-        self.groups, self.channels = layer.groups, layer.x_channels // layer.groups
-        self.span = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
-        self.extent = [(m - 1) * s + k for m, s, k in zip(y_size, self.stride, self.span, strict=True)]
-        # In which order a patch's axes (channel, row, column) stand. For a small single image it is that in which torch
-        # itself adds up, so that not even the last digit differs. Else channels come last, which is faster to copy.
-        small = n * math.prod(x_size) * layer.x_channels <= 20480
-        self.order, self.channel_at = ((0, 1, 2), 0) if n == 1 and small else ((1, 2, 0), 2)
-        self.patch = [(self.channels, *self.kernel_size)[axis] for axis in self.order]
-
-    def numel(self, x_channels, y_channels):
-        """Numbers of one lifted image."""
-        return math.prod(self.y_size) * max(math.prod(self.kernel_size) * x_channels, y_channels)
-
-    def lift_x(self, x):
-        padded = placed(x, self.padding, self.x_size, self.extent, self.dtype)
-        windows = padded.unfold(1, self.span[0], self.stride[0]).unfold(2, self.span[1], self.stride[1])
-        windows = windows[..., :: self.dilation[0], :: self.dilation[1]].unflatten(3, (self.groups, self.channels))
-        windows = windows.permute(3, 0, 1, 2, *(4 + axis for axis in self.order))  # from N, H', W', G, C / G, K0, K1
-        return windows.reshape(self.groups, len(x) * math.prod(self.y_size), math.prod(self.patch))
-
-    def lower_x(self, X, c):
-        patches = X.view(self.groups, -1, *self.y_size, *self.patch).movedim(4 + self.channel_at, 6)
-        patches = patches.permute(1, 2, 4, 3, 5, 0, 6).flatten(5)  # N, H', K0, W', K1, C
-        # As many rows and columns of a patch as fit into a step don't overlap with the next patch's, and go at once.
-        (h, w), (s0, s1), (d0, d1) = self.y_size, self.stride, self.dilation
-        step0, step1 = (s if d == 1 else 1 for s, d in zip(self.stride, self.dilation, strict=True))
-        extent = [k + s for k, s in zip(self.extent, self.stride, strict=True)]
-        padded = X.new_zeros(len(patches), *extent, c)
-        for i, j in product(range(0, self.kernel_size[0], step0), range(0, self.kernel_size[1], step1)):
-            block = patches[:, :, i : i + step0, :, j : j + step1]
-            there = padded[:, i * d0 : i * d0 + h * s0, j * d1 : j * d1 + w * s1]
-            there = there.unflatten(2, (w, s1)).unflatten(1, (h, s0))
-            there[:, :, : block.shape[2], :, : block.shape[4]].add_(block)
-        return unplaced(padded, self.padding, self.x_size, self.x_size)
-
-    def lift_y(self, y):
-        t = len(y) * math.prod(self.y_size)
-        return y.to(self.dtype).reshape(t, self.groups, y.shape[3] // self.groups).transpose(0, 1)
-
-    def lower_y(self, Y, o):
-        return Y.transpose(0, 1).reshape(-1, *self.y_size, o)
-
-    def lift_w(self, w):
-        return self.columns(w.to(self.dtype)).reshape(self.groups, math.prod(self.patch), -1)
-
-    def lower_w(self, W, w):
-        """Adds to `w`."""
-        self.columns(w).add_(W.view(self.groups, *self.patch, -1))
-
-    def columns(self, w):
-        """(O, C / G, K0, K1) -> a view (G, *patch, O / G)"""
-        return w.unflatten(0, (self.groups, -1)).permute(0, *(2 + axis for axis in self.order), 1)
-
-    def lift_bias(self, bias):
-        """(O,) -> (G, 1, O / G), from where the sums in Y start"""
-        return bias.to(self.dtype).view(self.groups, 1, -1)
-
-
 def multiply(A, B, start=None):
     """The products of two stacks of matrices, their sums beginning with `start`.
 
@@ -595,6 +549,82 @@ def multiply(A, B, start=None):
     return A @ B if start is None else start.baddbmm(A, B)
 
 
+class Maps:
+    """What all kinds have in common: the three products. Weights lifted by maps of one `key` are the same."""
+
+    def y_from(self, X, W, start=None):
+        return multiply(X, W, start)
+
+    def x_from(self, Y, W):
+        return multiply(Y, W.mT)
+
+    def w_from(self, X, Y):
+        return multiply(X.mT, Y)
+
+    def lift_bias(self, bias):
+        """(O,) -> that from which the sums in Y start; None where they can't, so that it must be added to y."""
+
+
+class Patches(Maps):
+    """The maps of a convolution by cutting x into patches. G groups, N images, T = N H' W' pixels of y.
+
+    x (N, H, W, C) <-> X (G, T, C / G K0 K1),  y (N, H', W', O) <-> Y (G, T, O / G),
+    w (O, C / G, K0, K1) <-> W (G, C / G K0 K1, O / G)
+    """
+
+    def __init__(self, layer, x_channels, x_size, y_size, padding, dtype, exact=False):
+        self.x_size, self.y_size, self.padding, self.dtype = x_size, y_size, padding, dtype
+        self.kernel_size, self.dilation, self.groups = layer.kernel_size, layer.dilation, layer.groups
+        geometry = zip(y_size, layer.stride, layer.dilation, layer.kernel_size, strict=True)
+        self.extent = [(m - 1) * s + d * (k - 1) + 1 for m, s, d, k in geometry]  # of padded x, as far as it is read
+        self.window, self.step, self.gap, self.count = layer.kernel_size, layer.stride, layer.dilation, y_size
+        # A patch's axes are (channel, row, column), in the order in which torch itself adds up: `exact` to the last
+        # digit. Otherwise channels come last, which is faster to copy.
+        self.order = (0, 1, 2) if exact else (1, 2, 0)
+        self.patch = [(x_channels // layer.groups, *layer.kernel_size)[axis] for axis in self.order]
+        self.axes = (3, 0, 1, 2, *(4 + axis for axis in self.order))  # of N, H', W', G, C / G, K0, K1
+        self.key = type(self), exact
+
+    def numel(self, y_channels):
+        """Numbers of one lifted image."""
+        x_numel = self.groups * math.prod(self.count) * math.prod(self.patch)
+        return max(x_numel, math.prod(self.y_size) * y_channels)
+
+    def lift_x(self, x):
+        padded = placed(x, self.padding, self.x_size, self.extent, self.dtype).unflatten(3, (self.groups, -1))
+        patches = cut(padded, self.window, self.step, self.gap).permute(self.axes)
+        return patches.reshape(self.groups, -1, math.prod(self.patch))
+
+    def lower_x(self, X, c):
+        patches = X.view(self.groups, -1, *self.count, *self.patch).permute(*map(self.axes.index, range(7)))
+        padded = X.new_empty(len(patches), *self.extent, c)
+        paste(patches, padded.unflatten(3, (self.groups, -1)), self.step, self.gap)
+        return unplaced(padded, self.padding, self.x_size, self.x_size)
+
+    def lift_y(self, y):
+        pixels = y.to(self.dtype).reshape(-1, self.groups, y.shape[3] // self.groups)
+        return pixels.transpose(0, 1)
+
+    def lower_y(self, Y, o):
+        return Y.transpose(0, 1).reshape(-1, *self.y_size, o)
+
+    def lift_w(self, w):
+        return self.columns(w.to(self.dtype)).flatten(1, 3)
+
+    def lower_w(self, W, w):
+        """Adds to `w`."""
+        columns = self.columns(w)
+        columns.add_(W.view(columns.shape))
+
+    def columns(self, w):
+        """(O, C / G, K0, K1) -> a view (G, *patch, O / G)"""
+        return w.unflatten(0, (self.groups, -1)).permute(0, *(2 + axis for axis in self.order), 1)
+
+    def lift_bias(self, bias):
+        """(O,) -> (G, 1, O / G)"""
+        return bias.to(self.dtype).view(self.groups, 1, -1)
+
+
 class Convolution(Module):
     """What Conv2d and TransposeConv2d share: all but the rule and the sizes.
 
@@ -602,7 +632,7 @@ class Convolution(Module):
     """
 
     precision = None  # dtype of the matrices, None for the weight's own
-    lifted = None  # while frozen: the lifted weight, by `order` of the maps
+    lifted = None  # while frozen: the lifted weight, by `key` of the maps
 
     def __init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode):
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
@@ -656,21 +686,22 @@ class Convolution(Module):
     def maps(self, n, x_size, y_size):
         """The maps for n images."""
         padding, dtype = tuple(before for before, _ in self.pad()), self.precision or self.weight.dtype
-        if filtering_pays(self, n * y_size[0] * y_size[1]):
-            return MinimalFiltering(self, x_size, y_size, padding, dtype)
-        return Patches(self, n, x_size, y_size, padding, dtype)
+        # Of a small single image, which torch takes by patches, too, not even the last digit should differ.
+        exact = n == 1 and math.prod(x_size) * self.x_channels <= 20480
+        faster = None if exact else faster_maps(self, n, x_size, y_size, padding, dtype)
+        return faster or Patches(self, self.x_channels, x_size, y_size, padding, dtype, exact)
 
     def lift_w(self, maps):
-        """The lifted weight; while it can't change, made once for every order of its numbers."""
+        """The lifted weight; while it can't change, made once for every kind of maps."""
         lifted = self.lifted or {}
-        W = lifted[maps.order] if maps.order in lifted else maps.lift_w(self.weight)
+        W = lifted[maps.key] if maps.key in lifted else maps.lift_w(self.weight)
         if self.frozen:
-            self.lifted = lifted | {maps.order: W}
+            self.lifted = lifted | {maps.key: W}
         return W
 
     def parts(self, n, maps):
         """Slices that cut n images into equal pieces whose lifted forms stay in the processor's cache."""
-        numel = maps.numel(self.x_channels, self.y_channels)
+        numel = maps.numel(self.y_channels)
         pieces = -(-n // max(CHUNK // max(numel * maps.dtype.itemsize, 1), 1))
         size = -(-n // max(pieces, 1))
         return [slice(i, min(i + size, n)) for i in range(0, n, max(size, 1))]
@@ -767,15 +798,15 @@ class Conv2d(Convolution):
         """Y = X W"""
         # torch's own convolution starts its sums with the bias, so that with patches the last digit is the same, too.
         start = None if self.bias is None else maps.lift_bias(self.bias)
-        y.copy_(maps.lower_y(multiply(maps.lift_x(x), W, start), self.out_channels))
+        y.copy_(maps.lower_y(maps.y_from(maps.lift_x(x), W, start), self.out_channels))
         if self.bias is not None and start is None:
             y += self.bias
 
     def adjoint(self, maps, W, x, y_grad, weight_grad):
         """X = Y W',  W = X' Y"""
         Y = maps.lift_y(y_grad)
-        x_grad = maps.lower_x(multiply(Y, W.mT), self.in_channels)
-        maps.lower_w(multiply(maps.lift_x(x).mT, Y), weight_grad)
+        x_grad = maps.lower_x(maps.x_from(Y, W), self.in_channels)
+        maps.lower_w(maps.w_from(maps.lift_x(x), Y), weight_grad)
         return x_grad
 
 
@@ -820,15 +851,15 @@ class TransposeConv2d(Convolution):
 
     def apply(self, maps, W, y, x):
         """X = Y W'"""
-        x.copy_(maps.lower_x(multiply(maps.lift_y(y), W.mT), self.out_channels))
+        x.copy_(maps.lower_x(maps.x_from(maps.lift_y(y), W), self.out_channels))
         if self.bias is not None:
             x += self.bias
 
     def adjoint(self, maps, W, y, x_grad, weight_grad):
         """Y = X W,  W = X' Y"""
         X = maps.lift_x(x_grad)
-        y_grad = maps.lower_y(multiply(X, W), self.in_channels)
-        maps.lower_w(multiply(X.mT, maps.lift_y(y)), weight_grad)
+        y_grad = maps.lower_y(maps.y_from(X, W), self.in_channels)
+        maps.lower_w(maps.w_from(X, maps.lift_y(y)), weight_grad)
         return y_grad
 
 
@@ -1280,32 +1311,171 @@ def fast_products(device):
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# 7. A faster convolution, in place of section 4's patches where it pays
+# 7. Faster convolutions, in place of section 4's patches where they pay
 #
-# Minimal filtering: for a tile of 3 x 3 outputs and a kernel of 3 x 3, patches need 81 products, and after a change of
-# basis 25 do. In float32 it costs about a digit: the tests hold it below 1e-5 of the largest value. Sources: Winograd,
-# "Arithmetic Complexity of Computations", 1980; for its use here Lavin and Gray, "Fast Algorithms for Convolutional
-# Neural Networks", 2016. A stride s is no obstacle: with the pixels grouped in cells of s x s, the convolution is one
-# of stride 1 over s s C channels.
-#
-# This section can be taken away, with the two lines of `Convolution.maps` that choose it.
+# This section can be taken away, with the two lines of `Convolution.maps` that ask it.
 
-TILE = 3  # outputs of one tile, a side
-FAST_CHANNELS = 32  # from so many channels on both sides, and
-FAST_PIXELS = 500  # so many pixels of a batch, minimal filtering is the faster
+MANY_PIXELS = 500  # of y in a batch: from there on it pays to be clever
+ROW = 32  # numbers in a patch of one row, from which on it is worth a product of its own
+TILE = 3  # outputs of one tile of minimal filtering, a side
+MANY_CHANNELS = 32  # of cells on both sides, from which on minimal filtering pays; without stride
+VERY_MANY_CHANNELS = 48
 
 
-def filtering_pays(layer, pixels):
-    """Whether minimal filtering is the faster for a layer and so many pixels on its y side, and exact enough."""
-    taps = {-(-k // s) for k, s in zip(layer.kernel_size, layer.stride, strict=True)}
-    return (
-        taps <= {2, 3}  # with more it loses digits
-        and layer.groups == 1
-        and layer.dilation == (1, 1)
-        and layer.weight.dtype.itemsize >= 4  # half precision would overflow
-        and min(layer.stride[0] * layer.stride[1] * layer.x_channels, layer.y_channels) >= FAST_CHANNELS
-        and pixels >= FAST_PIXELS
-    )
+def faster_maps(layer, n, x_size, y_size, padding, dtype):
+    """The maps for n images that are the fastest for a layer and exact enough; None for the textbook's."""
+    c, o = layer.x_channels, layer.y_channels
+    if n * math.prod(y_size) < MANY_PIXELS or layer.weight.dtype.itemsize < 4:  # sums of half precision lose too much
+        return None
+    if layer.groups == c == o:
+        return Shifts(layer, c, x_size, y_size, padding, dtype)
+    plain, taps = layer.stride == (1, 1), {-(-k // s) for k, s in zip(layer.kernel_size, layer.stride, strict=True)}
+    # With more taps minimal filtering loses digits.
+    if layer.groups == 1 and layer.dilation == (1, 1) and taps <= {2, 3}:
+        if min(math.prod(layer.stride) * c, o) >= (VERY_MANY_CHANNELS if plain else MANY_CHANNELS):
+            return MinimalFiltering(layer, x_size, y_size, padding, dtype)
+    if layer.groups == 1 and plain and 2 * o <= c:
+        turned = [d * (k - 1) - p for d, k, p in zip(layer.dilation, layer.kernel_size, padding, strict=True)]
+        kind = Rows if layer.kernel_size[1] * o >= ROW else Patches
+        return Turned(kind(layer, o, y_size, x_size, turned, dtype))
+    if layer.stride[0] == 1 < layer.kernel_size[0] and layer.kernel_size[1] * c // layer.groups >= ROW:
+        return Rows(layer, c, x_size, y_size, padding, dtype)
+    return None
+
+
+class Rows(Patches):
+    """Patches of a single row of the kernel: a K0-th of the copying, as all rows of the kernel need the same ones, only
+    further down. So Y is a sum of K0 products X_k W_k, with views X_k of X. For layers without a stride between rows.
+
+    x <-> X (G, N H0 W', K1 C / G) with the H0 rows of padded x,  y <-> Y as above,  w <-> W (K0, G, K1 C / G, O / G)
+    """
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.window, self.step, self.gap = ((1, columns) for _, columns in (self.window, self.step, self.gap))
+        self.count, self.patch = (self.extent[0], self.y_size[1]), (1, *self.patch[1:])
+
+    def columns(self, w):
+        """(O, C / G, K0, K1) -> a view (K0, G, K1, C / G, O / G)"""
+        return w.unflatten(0, (self.groups, -1)).permute(3, 0, 4, 2, 1)
+
+    def lift_w(self, w):
+        return self.columns(w.to(self.dtype)).flatten(2, 3)
+
+    # The products are of stacks with a matrix for every group of every image.
+
+    def rows(self, X):
+        """X_k for every row k of the kernel: views (G N, H' W', K1 C / G)"""
+        X = X.reshape(-1, *self.count, X.shape[-1])
+        tops = range(0, self.kernel_size[0] * self.dilation[0], self.dilation[0])
+        return [X[:, top : top + self.y_size[0]].flatten(1, 2) for top in tops]
+
+    def images(self, Y):
+        """(G, N H' W', O / G) -> (G N, H' W', O / G)"""
+        return Y.reshape(-1, math.prod(self.y_size), Y.shape[2])
+
+    def each(self, W, n):
+        """W_k for every row k of the kernel: (G N, K1 C / G, O / G)"""
+        return [W_k.expand(n, -1, -1) if self.groups == 1 else W_k.repeat_interleave(n // len(W_k), 0) for W_k in W]
+
+    def y_from(self, X, W, start=None):
+        (first, *others), n = self.rows(X), X.shape[1] // math.prod(self.count) * self.groups
+        W_0, *W = self.each(W, n)
+        Y = first @ W_0
+        for X_k, W_k in zip(others, W, strict=True):
+            Y.baddbmm_(X_k, W_k)
+        return Y.view(self.groups, -1, Y.shape[2])
+
+    def x_from(self, Y, W):
+        Y = self.images(Y)
+        X = Y.new_zeros(self.groups, len(Y) // self.groups * math.prod(self.count), W.shape[2])
+        for X_k, W_k in zip(self.rows(X), self.each(W, len(Y)), strict=True):
+            X_k.baddbmm_(Y, W_k.mT)
+        return X
+
+    def w_from(self, X, Y):
+        Y = self.images(Y)
+        return torch.cat([(X_k.mT @ Y).unflatten(0, (self.groups, -1)).sum(1) for X_k in self.rows(X)])
+
+    lift_bias = Maps.lift_bias
+
+
+class Shifts(Patches):
+    """A depthwise convolution, pixel by pixel of the kernel: y is the sum of w_k x_k, with views x_k of x, no matrices.
+
+    x <-> X (N, H + padding, W + padding, C),  y <-> Y = y,  w (C, 1, K0, K1) <-> W (K0 K1, C)
+    """
+
+    def lift_x(self, x):
+        return placed(x, self.padding, self.x_size, self.extent, self.dtype)
+
+    def lower_x(self, X, c):
+        return unplaced(X, self.padding, self.x_size, self.x_size)
+
+    def lift_y(self, y):
+        return y.to(self.dtype)
+
+    def lower_y(self, Y, o):
+        return Y
+
+    def lift_w(self, w):
+        return w.flatten(1).t().to(self.dtype).contiguous()
+
+    def lower_w(self, W, w):
+        w += W.t().view(w.shape)
+
+    def shifts(self, X):
+        """x_k for each pixel k of the kernel: views (N, H', W', C)"""
+        views = cut(X, self.window, self.step, self.gap)
+        return [views[..., i, j] for i, j in product(*map(range, self.kernel_size))]
+
+    def y_from(self, X, W, start=None):
+        first, *others = self.shifts(X)
+        Y = first * W[0]
+        for x_k, w_k in zip(others, W[1:], strict=True):
+            Y.addcmul_(x_k, w_k)
+        return Y
+
+    def x_from(self, Y, W):
+        X = Y.new_zeros(len(Y), *self.extent, Y.shape[3])
+        for x_k, w_k in zip(self.shifts(X), W, strict=True):
+            x_k.addcmul_(Y, w_k)
+        return X
+
+    def w_from(self, X, Y):
+        return torch.cat([(x_k * Y).sum((0, 1, 2))[None] for x_k in self.shifts(X)])
+
+    lift_bias = Maps.lift_bias
+
+
+class Turned(Maps):
+    """The maps of a convolution of stride 1 by those of its adjoint, where x and y change places: x is also the
+    convolution of y with the kernel turned round. For layers with few channels of y, of which less need be copied.
+    """
+
+    def __init__(self, maps):
+        self.maps, self.dtype, self.key = maps, maps.dtype, (Turned, maps.key)
+        self.lift_x, self.lower_x, self.lift_y, self.lower_y = maps.lift_y, maps.lower_y, maps.lift_x, maps.lower_x
+        self.x_from, self.numel = maps.y_from, maps.numel
+
+    def y_from(self, X, W, start=None):
+        return self.maps.x_from(X, W)
+
+    def w_from(self, X, Y):
+        return self.maps.w_from(Y, X)
+
+    def lift_w(self, w):
+        return self.maps.lift_w(self.turned(w))
+
+    def lower_w(self, W, w):
+        grad = self.turned(w).zero_()
+        self.maps.lower_w(W, grad)
+        w += self.turned(grad)
+
+    @staticmethod
+    def turned(w):
+        """(O, C, K0, K1) -> a copy (C, O, K0, K1)"""
+        return w.flip(2, 3).transpose(0, 1)
 
 
 def toom_cook(outputs, taps):
@@ -1367,24 +1537,15 @@ class Windows:
     def lift(self, image):
         """(N, H, W, C) -> (P, T, C')"""
         padded = placed(image, self.offset, self.size, self.extent, self.matrix.dtype)
-        windows = self.in_cells(padded).unfold(1, self.taps[0], TILE).unfold(2, self.taps[1], TILE)
-        windows = windows.permute(6, 7, 0, 1, 2, 3, 4, 5)  # taps0, taps1, N, t0, t1, unit0, unit1, C
-        points = self.matrix @ windows.reshape(self.matrix.shape[1], -1)
-        return points.view(len(points), -1, math.prod(self.unit) * image.shape[3])
+        windows = cut(self.in_cells(padded), self.taps, (TILE, TILE))  # N, t0, t1, unit0, unit1, C, taps0, taps1
+        windows = windows.permute(6, 7, 0, 1, 2, 3, 4, 5).reshape(self.matrix.shape[1], -1)
+        return (self.matrix @ windows).view(len(self.matrix), -1, math.prod(self.unit) * image.shape[3])
 
     def lower(self, matrices, c):
         """The adjoint of `lift`: (P, T, C') -> (N, H, W, C)"""
         windows = (self.matrix.t() @ matrices.flatten(1)).view(*self.taps, -1, *self.count, *self.unit, c)
-        windows = windows.permute(2, 3, 4, 5, 6, 7, 0, 1)  # N, t0, t1, unit0, unit1, C, taps0, taps1
-        if self.taps == (TILE, TILE):  # the windows tile the image
-            padded = windows.permute(0, 1, 6, 3, 2, 7, 4, 5).reshape(-1, *self.extent, c)
-        else:
-            padded = windows.new_zeros(len(windows), *self.extent, c)
-            for i, j in product(*(range(0, r, TILE) for r in self.taps)):
-                block = windows[..., i : i + TILE, j : j + TILE]  # that don't overlap
-                cells = self.in_cells(padded)[:, i:, j:].unfold(1, block.shape[6], TILE)
-                cells = cells.unfold(2, block.shape[7], TILE)
-                cells[:, : self.count[0], : self.count[1]].add_(block)
+        padded = windows.new_empty(windows.shape[2], *self.extent, c)
+        paste(windows.permute(2, 3, 4, 5, 6, 7, 0, 1), self.in_cells(padded), (TILE, TILE))
         return unplaced(padded, self.offset, self.size, self.image_size)
 
     def in_cells(self, padded):
@@ -1392,14 +1553,14 @@ class Windows:
         return padded.unflatten(2, (-1, self.unit[1])).unflatten(1, (-1, self.unit[0])).transpose(2, 3)
 
 
-class MinimalFiltering:
+class MinimalFiltering(Maps):
     """The six maps of a convolution, by minimal filtering. P points, T tiles.
 
     x (N, H, W, C) <-> X (P, T, s0 s1 C),  y (N, H', W', O) <-> Y (P, T, O),
     w (O, C, K0, K1) <-> W (P, s0 s1 C, O)
     """
 
-    order = "points"
+    key = "points"
 
     def __init__(self, layer, x_size, y_size, padding, dtype):
         self.kernel_size, self.stride, self.dtype = kernel_size, stride, dtype = layer.kernel_size, layer.stride, dtype
@@ -1408,7 +1569,8 @@ class MinimalFiltering:
         # Pixels after the last that an output reads would only add to the rounding.
         geometry = zip(x_size, y_size, stride, kernel_size, padding, strict=True)
         read = [min(n, (m - 1) * s + k - p) for n, m, s, k, p in geometry]
-        flipped = stride[0] * stride[1] * layer.x_channels > layer.y_channels
+        self.cell_channels = math.prod(stride) * layer.x_channels
+        flipped = self.cell_channels > layer.y_channels
         A, B, self.matrix = filters(self.kernel_taps, flipped, dtype, layer.weight.device)
         if not flipped:
             count = [-(-n // TILE) for n in y_size]
@@ -1427,10 +1589,9 @@ class MinimalFiltering:
         self.lift_x, self.lower_x = self.x.lift, self.x.lower
         self.lift_y, self.lower_y = self.y.lift, self.y.lower
 
-    def numel(self, x_channels, y_channels):
+    def numel(self, y_channels):
         """Numbers of one lifted image."""
-        c = max(math.prod(self.stride) * x_channels, y_channels)
-        return len(self.matrix) * math.prod(self.x.count) * c
+        return len(self.matrix) * math.prod(self.x.count) * max(self.cell_channels, y_channels)
 
     def lift_w(self, w):
         o, c = w.shape[:2]
@@ -1446,6 +1607,3 @@ class MinimalFiltering:
         for i, j in product(*map(range, self.stride)):
             taps = w[:, :, i :: self.stride[0], j :: self.stride[1]].permute(2, 3, 1, 0)
             taps += cells[: len(taps), : taps.shape[1], i, j]
-
-    def lift_bias(self, bias):
-        """None: where windows of y overlap, no sum could start with the bias."""

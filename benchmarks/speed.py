@@ -61,12 +61,12 @@ def in_turn(functions, rounds):
 @contextlib.contextmanager
 def textbook():
     """The fast convolution taken away."""
-    before = m.filtering_pays
-    m.filtering_pays = lambda layer, pixels: False
+    before = m.faster_maps
+    m.faster_maps = lambda *arguments: None
     try:
         yield
     finally:
-        m.filtering_pays = before
+        m.faster_maps = before
 
 
 class Ours:

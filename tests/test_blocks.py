@@ -242,8 +242,9 @@ def test_minimal_filtering_equals_autograd(block, dtype, data, seed, chunk, x_la
         missing = [max(0, k - 2 * p - n) for k, p, n in zip(kernel, padding, shape[-2:], strict=True)]
         shape = (*shape[:-2], shape[-2] + missing[0], shape[-1] + missing[1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(m, "FAST_CHANNELS", 1)
-        patch.setattr(m, "FAST_PIXELS", 0)
+        patch.setattr(m, "MANY_CHANNELS", 1)
+        patch.setattr(m, "VERY_MANY_CHANNELS", 1)
+        patch.setattr(m, "MANY_PIXELS", 0)
         patch.setattr(m, "CHUNK", chunk)
         check_convolution(block, options, shape, dtype, seed, x_layout, grad_layout)
 

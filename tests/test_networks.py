@@ -35,9 +35,9 @@ FAST_OR_NOT = pytest.mark.parametrize("fast", [True, False], ids=["fast", "textb
 def switch(monkeypatch, fast):
     """Takes the fast convolution away, or lets it do whatever it can, small images, too."""
     if fast:
-        monkeypatch.setattr(m, "FAST_PIXELS", 0)
+        monkeypatch.setattr(m, "MANY_PIXELS", 0)
     else:
-        monkeypatch.setattr(m, "filtering_pays", lambda *arguments: False)
+        monkeypatch.setattr(m, "faster_maps", lambda *arguments: None)
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -279,14 +279,65 @@ def test_wide_layers_equal_torch(fast, transposed, channels, kernel, stride, pad
         assert_equals_twin(layer, normal(n, channels[0], *size), 1e-9 if fast else 1e-12)
 
 
-def test_both_kinds_of_maps_are_used():
-    layer, kinds = Conv2d(64, 64, 3), []
-    for size in (8, 64):
-        layer(torch.rand(1, 64, size, size))
-        kinds.append(type(layer.recall()[2]))
-    assert kinds == [m.Patches, MinimalFiltering]
-    layer.to(torch.bfloat16)(torch.rand(1, 64, 64, 64).bfloat16())
-    assert type(layer.recall()[2]) is m.Patches
+def maps_of(layer, n, size):
+    """The class of the maps that a layer takes for n images, and of what is inside where they are turned."""
+    output = layer.output_size((size, size))
+    maps = layer.maps(n, *layer.x_and_y((size, size), output))
+    return (type(maps), type(maps.maps)) if isinstance(maps, m.Turned) else (type(maps),)
+
+
+def test_each_kind_of_maps_has_its_layers():
+    assert maps_of(Conv2d(64, 64, 3), 1, 8) == (m.Patches,)  # a small single image
+    assert maps_of(Conv2d(64, 64, 3), 1, 64) == (MinimalFiltering,)
+    assert maps_of(Conv2d(64, 64, 3).to(torch.bfloat16), 1, 64) == (m.Patches,)
+    assert maps_of(Conv2d(64, 64, 1), 4, 64) == (m.Patches,)
+    assert maps_of(Conv2d(32, 32, 5), 4, 64) == (m.Rows,)
+    assert maps_of(Conv2d(64, 64, 3, groups=64), 4, 64) == (m.Shifts,)
+    assert maps_of(Conv2d(48, 3, 3), 4, 64) == (m.Turned, m.Patches)
+    assert maps_of(TransposeConv2d(48, 3, 3), 4, 64) == (m.Patches,)
+    assert maps_of(TransposeConv2d(30, 90, 5), 4, 64) == (m.Turned, m.Rows)
+
+
+CHANNELS = st.integers(1, 6)
+
+
+@pytest.mark.parametrize("kind", [(m.Rows,), (m.Shifts,), (m.Turned, m.Rows), (m.Turned, m.Patches)], ids=str)
+@given(
+    transposed=st.booleans(),
+    channels=st.tuples(CHANNELS, CHANNELS),
+    groups=st.integers(1, 3),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(st.integers(0, 7), st.integers(0, 7)),
+    size=st.tuples(st.integers(1, 14), st.integers(1, 14)),
+    n=st.integers(2, 4),
+    chunk=st.sampled_from([1, 3000, 2**23]),
+)
+@settings(max_examples=60)
+def test_each_kind_of_maps_equals_torch(
+    kind, transposed, channels, groups, kernel, stride, dilation, padding, size, n, chunk
+):
+    few, many = sorted(channels)
+    stride, groups = {m.Rows: ((1, stride[1]), groups), m.Shifts: (stride, few)}.get(kind[0], ((1, 1), 1))
+    if kind == (m.Rows,):
+        c, o, kernel = groups * many, groups * few, (kernel[0] + 1, kernel[1])
+    elif kind == (m.Shifts,):
+        c = o = few
+    else:
+        c, o = many + few, few
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"MANY_PIXELS": 0, "ROW": 99 if m.Patches in kind else 1, "CHUNK": chunk}.items():
+            patch.setattr(m, name, value)
+        patch.setattr(m, "MANY_CHANNELS", 99)
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        layer = TransposeConv2d(o, c, kernel, **options) if transposed else Conv2d(c, o, kernel, **options)
+        try:
+            layer.output_size(size)
+        except ValueError:  # the image is too small for these options
+            return
+        assert kind[0] is m.Rows or type(layer.maps(n, *layer.x_and_y(size, layer.output_size(size)))) is kind[0]
+        assert_equals_twin(layer.to(torch.float64), normal(n, layer.in_channels, *size), 1e-11)
 
 
 @FAST_OR_NOT
