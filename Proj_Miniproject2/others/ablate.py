@@ -22,6 +22,7 @@ BASE = Run(replace(DEFAULT, num_epochs=1, precision="auto"), pairs=PAIRS)
 ADAM = dict(optimizer=adam, lr=4e-3, momentum=0.9)
 SGD = dict(optimizer=sgd, lr=1.0, momentum=0.9)
 PLAIN_SGD = dict(optimizer=sgd, lr=5.0, momentum=0)
+UNET = dict(lr=0.01, weight_decay=0.1)
 
 
 def variant(run=BASE, **changes):
@@ -71,6 +72,20 @@ STUDIES = {
         for augment in (False, True)
     },
     "target": {"noisy": variant(exchange=False), "clean": replace(variant(exchange=False), source=clean)},
+    "network": {
+        label: replace(variant(**UNET), network=network)
+        for label, network in {
+            "U-Net of 48, 96, 192 channels": "unet-narrow",
+            "without skips": "unet-plain",
+            "without the global residual": "unet-direct",
+            "concatenating": "unet-concatenating",
+            "two scales: 48, 96": "unet-shallow",
+            "32, 64, 128 channels": "unet-very-narrow",
+            "64, 128, 256 channels": "unet",
+            "ResNet": "resnet",
+        }.items()
+    }
+    | {"the report's": variant(weight_decay=0.1)},
     "precision": {name: variant(precision=name) for name in ("float32", "bfloat16")},
 }
 

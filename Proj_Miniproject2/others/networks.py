@@ -93,4 +93,53 @@ class ResNet(Model):
         return initialised(Sequential(Skip(first, *blocks, last)))
 
 
+# What the ablations train, at a smaller width.
+
+
+class NarrowUNet(UNet):
+    WIDTHS = (48, 96, 192)
+
+
+class VeryNarrowUNet(UNet):
+    WIDTHS = (32, 64, 128)
+
+
+class ShallowUNet(UNet):
+    WIDTHS = (48, 96)
+
+
+class PlainUNet(NarrowUNet):
+    """Without any skip, all layers in one row."""
+
+    def build(self):
+        return xavier(Sequential(*(module for module in super().build().modules() if not module.children())))
+
+
+class DirectUNet(NarrowUNet):
+    """It predicts the image, not a correction of the noisy one."""
+
+    def build(self):
+        return initialised(Sequential(*super().build()[0].branch))
+
+
+class ConcatenatingUNet(NarrowUNet):
+    """What goes round a scale is concatenated, as in the original, and a 1 x 1 convolution halves the channels."""
+
+    def scale(self, i):
+        row = super().scale(i)
+        if i + 1 < len(self.WIDTHS):
+            row[1:2] = Skip(*row[1].branch, cat=True), Conv2d(2 * self.WIDTHS[i], self.WIDTHS[i], 1)
+        return row
+
+
+VARIANTS = {
+    "unet-narrow": NarrowUNet,
+    "unet-very-narrow": VeryNarrowUNet,
+    "unet-shallow": ShallowUNet,
+    "unet-plain": PlainUNet,
+    "unet-direct": DirectUNet,
+    "unet-concatenating": ConcatenatingUNet,
+}
+
+# Those that are used, by the names that commands take.
 NETWORKS = {"report": Model, "unet": UNet, "photo": PhotoUNet, "resnet": ResNet}

@@ -21,7 +21,7 @@ from ..model import (
     fans,
     xavier,
 )
-from .networks import NETWORKS, PhotoUNet
+from .networks import NETWORKS, VARIANTS, PhotoUNet
 from .photos import camera, clean, fixed, fresh, mixed
 from .shots import shots
 
@@ -165,7 +165,7 @@ class Run:
     """A training from photos to weights. Raises TypeError or ValueError for values out of range."""
 
     recipe: Recipe = DEFAULT
-    network: str = "report"  # one of `networks.NETWORKS`
+    network: str = "report"  # one of `networks.NETWORKS` or `networks.VARIANTS`
     init: Callable | None = None  # of the network; None for its own
     start: str | None = None  # a file of weights to go on from, instead of `init`
     source: Callable = fresh  # makes `epoch -> (inputs, targets)` of a list of photos, `pairs`, `seed` and `recipe`
@@ -178,8 +178,12 @@ class Run:
         check_int("pairs", self.pairs)
         check_int("seed", self.seed, 0)
         check_int("distill_epochs", self.distill_epochs, 0)
-        if self.network not in NETWORKS:
-            raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {self.network!r}")
+        known = NETWORKS | VARIANTS
+        if self.network not in known:
+            raise ValueError(f"network must be one of {', '.join(known)}, got {self.network!r}")
+
+    def make_model(self):
+        return (NETWORKS | VARIANTS)[self.network]()
 
     def describe(self):
         """All fields, with the recipe's among them, as a dict of what JSON and checkpoints can hold."""
@@ -196,6 +200,12 @@ RUNS = {
         replace(DEFAULT, num_epochs=24, optimizer=adam, lr=4e-3, momentum=0.9, weight_decay=0.03, precision="auto"),
         init=kaiming,
         distill_epochs=8,
+    ),
+    # unet.pth was made by the first of these two, and then by the second with --start and the first one's weights
+    "unet-narrow": Run(
+        replace(DEFAULT, num_epochs=50, lr=0.01, weight_decay=0.1, precision="auto"),
+        network="unet-narrow",
+        pairs=10_000,
     ),
     "unet": Run(
         replace(DEFAULT, num_epochs=22, lr=0.006, weight_decay=0.1, precision="auto"), network="unet", pairs=10_000

@@ -16,7 +16,7 @@ import torch
 from ..model import Recipe, load, save
 from .files import check_outputs, write_json
 from .metrics import psnr
-from .networks import NETWORKS, widen
+from .networks import NETWORKS, VARIANTS, widen
 from .noise import gaussian_noise
 from .photos import CROP, PairStream, camera, load_photos, random_crops, split
 from .photos import clean as with_clean
@@ -78,7 +78,7 @@ def train(photos, run, checkpoint=None):
     # With this a checkpoint of other photos is refused.
     about = {"photos": f"{len(photos)}, sum of all pixels {total}", **run.describe()}
     torch.manual_seed(run.seed)
-    model = NETWORKS[run.network]()
+    model = run.make_model()
     model.loss = run.loss()
     if run.init:
         run.init(model.network)
@@ -96,7 +96,7 @@ def train(photos, run, checkpoint=None):
     begin = time.perf_counter()
     losses = model.fit(watched, recipe=recipe, seed=run.seed, checkpoint=checkpoint, about=about)
     if run.distill_epochs:
-        teacher = NETWORKS[run.network]()
+        teacher = run.make_model()
         teacher.network.load_state_dict(model.network.state_dict())
 
         def teach(epoch):
@@ -137,7 +137,7 @@ def add_arguments(parser):
     parser.add_argument("--results", type=Path, help="JSON file for what the run gave")
     parser.add_argument("--checkpoint", type=Path, help="file to write after every epoch, and to resume from")
     parser.add_argument("--run", choices=RUNS, help="which the next options change (default; with --shots shots)")
-    choices = FUNCTIONS | {"network": list(NETWORKS), "precision": ["float32", "bfloat16", "auto"]}
+    choices = FUNCTIONS | {"network": [*NETWORKS, *VARIANTS], "precision": ["float32", "bfloat16", "auto"]}
     default = RUNS["default"]
     for field in (*fields(Run)[1:], *fields(Recipe)):
         value = getattr(default if hasattr(default, field.name) else default.recipe, field.name)
