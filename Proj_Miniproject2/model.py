@@ -1548,7 +1548,7 @@ class Windows:
 
 class MinimalFiltering(Maps):
     """The maps of a convolution by minimal filtering: for a tile of 3 x 3 outputs and a kernel of 3 x 3, patches need
-    81 products, and after a change of basis 25 do. A stride s is no obstacle: with the pixels grouped in cells of s x s,
+    81 products, and after a change of basis 25 do. A stride s is no obstacle: with the pixels in cells of s x s,
     the convolution is one of stride 1 over s s C channels. P points, T tiles.
 
     In float32 it costs about a digit: the tests hold it below 1e-5 of the largest value. Where values of one tile
