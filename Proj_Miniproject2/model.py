@@ -486,7 +486,7 @@ class SGD(Optimizer):
 # Inside, images are (N, H, W, C), so that the channels of a pixel lie side by side in memory, and everything that is
 # said of height and width is a pair.
 
-CHUNK = 2**23  # bytes of a lifted piece of a batch: it should stay in the processor's cache
+CHUNK = 2**24  # bytes of a lifted piece of a batch: it should stay in the processor's cache
 
 
 def cut(image, size, step, dilation=(1, 1)):
