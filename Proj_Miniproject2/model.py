@@ -54,19 +54,17 @@ class Parameter(namedtuple("Parameter", ["value", "grad"])):
 
     __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
 
-    def accept(self, value):
+    def accept(self, value, name="a parameter"):
         """`value` as it would be written into the parameter: TypeError or ValueError unless it is a tensor of that
-        shape, of a floating dtype, and finite."""
-        if not isinstance(value, torch.Tensor):
-            raise TypeError(f"a parameter takes a tensor, got {type(value).__name__}")
+        shape, of a floating dtype, and finite. Errors call it `name`."""
+        check_kind(name, value)
         if value.shape != self.value.shape:
-            raise ValueError(f"expected a tensor of shape {tuple(self.value.shape)}, got {tuple(value.shape)}")
-        if not value.is_floating_point() or value.layout != self.value.layout or value.is_meta:
-            kind = f"{value.dtype}, {value.layout}, {value.device}"
-            raise TypeError(f"expected a dense floating-point tensor, got {kind}")
+            raise ValueError(f"{name}: expected shape {tuple(self.value.shape)}, got {tuple(value.shape)}")
+        if value.is_meta:
+            raise TypeError(f"{name}: expected a tensor that holds data, got one on {value.device}")
         value = value.detach().to(self.value)
         if not value.isfinite().all():
-            raise ValueError(f"expected finite numbers of {value.dtype}, got others")
+            raise ValueError(f"{name}: expected finite numbers of {value.dtype}, got others")
         return value
 
     def copy_(self, value):
@@ -75,8 +73,9 @@ class Parameter(namedtuple("Parameter", ["value", "grad"])):
 
     def to(self, *args, **kwargs):
         """Move value, gradient and state to a device or dtype, as `torch.Tensor.to` does, keeping the objects."""
-        for tensor in (*self, *(t for t in self.state.values() if isinstance(t, torch.Tensor))):
-            tensor.data = tensor.to(*args, **kwargs)
+        with torch.inference_mode(False):
+            for tensor in (*self, *(t for t in self.state.values() if isinstance(t, torch.Tensor))):
+                tensor.data = tensor.to(*args, **kwargs)
 
 
 def version(tensor):
@@ -139,10 +138,8 @@ class Module:
         return list(self.named_param().values())
 
     def to(self, *args, **kwargs):
-        """Move the parameters as `torch.Tensor.to`, to floating dtypes only (else TypeError); returns the module."""
-        dtype = empty(0).to(*args, **kwargs).dtype
-        if not dtype.is_floating_point:
-            raise TypeError(f"a module can be of a floating dtype only, got {dtype}")
+        """Move the parameters as `torch.Tensor.to`, to dtypes in FLOATS only (else TypeError); returns the module."""
+        check_kind("a module", empty(0).to(*args, **kwargs))
         for parameter in self.param():
             parameter.to(*args, **kwargs)
         for module in self.modules():
@@ -158,17 +155,13 @@ class Module:
 
         Raises TypeError or ValueError, and changes nothing, unless it holds finite tensors of these names and shapes.
         """
-        if not isinstance(state_dict, dict):
-            raise TypeError(f"expected a dict of tensors, got {type(state_dict).__name__}")
         parameters = self.named_param()
-        expected = {name: tuple(value.shape) for name, (value, _) in parameters.items()}
-        found = {name: tuple(getattr(value, "shape", [type(value)])) for name, value in state_dict.items()}
-        if found != expected:
-            missing, wrong = (dict(a.items() - b.items()) for a, b in ((expected, found), (found, expected)))
-            raise ValueError(f"expected a state with {missing}, got {wrong}")
-        accepted = {name: parameter.accept(state_dict[name]) for name, parameter in parameters.items()}
-        for name, parameter in parameters.items():
-            parameter.value.copy_(accepted[name])
+        if not isinstance(state_dict, dict) or state_dict.keys() != parameters.keys():
+            names = [*state_dict] if isinstance(state_dict, dict) else type(state_dict).__name__
+            raise ValueError(f"expected a dict of {', '.join(parameters)}, got {names}")
+        accepted = [parameter.accept(state_dict[name], name) for name, parameter in parameters.items()]
+        for (value, _), new in zip(parameters.values(), accepted, strict=True):
+            value.copy_(new)
 
     def __repr__(self):
         children = "".join(f"  {child!r},\n".replace("\n", "\n  ")[:-2] for child in self.children().values())
@@ -209,23 +202,27 @@ def pair(value, name, least):
     return tuple(both)
 
 
-def check_kind(module, tensor, like=None):
-    """Raise unless `tensor` is a floating-point tensor and, with `like`, has the dtype and device of that."""
-    kind = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor)
-    if like is None:
-        if not (isinstance(tensor, torch.Tensor) and tensor.is_floating_point()):
-            raise TypeError(f"{module!r} expected a floating-point tensor, got {kind}")
-    elif kind != like.dtype:
-        raise TypeError(f"{module!r} expected a tensor of {like.dtype}, got {kind}")
-    elif tensor.device != like.device:
-        raise ValueError(f"{module!r} expected a tensor on {like.device}, got one on {tensor.device}")
+FLOATS = torch.float16, torch.bfloat16, torch.float32, torch.float64
 
 
-def check_like(module, tensor, like):
+def check_kind(what, tensor, like=None, dtypes=FLOATS):
+    """Raise unless `tensor` is a dense one of such a dtype or, with `like`, of the dtype and on the device of that."""
+    dtypes = dtypes if like is None else [like.dtype]
+    kind, dense = type(tensor).__name__, False
+    if isinstance(tensor, torch.Tensor):
+        kind = f"{tensor.dtype} ({'nested' if tensor.is_nested else tensor.layout})"
+        dense = tensor.layout == empty(0).layout and not tensor.is_nested
+    if not dense or tensor.dtype not in dtypes:
+        raise TypeError(f"{what}: expected a dense tensor of {' or '.join(map(str, dtypes))}, got {kind}")
+    if like is not None and tensor.device != like.device:
+        raise ValueError(f"{what}: expected a tensor on {like.device}, got one on {tensor.device}")
+
+
+def check_like(what, tensor, like):
     """Raise unless `tensor` has the dtype, device and shape of `like`."""
-    check_kind(module, tensor, like)
+    check_kind(what, tensor, like)
     if tensor.shape != like.shape:
-        raise ValueError(f"{module!r} expected shape {tuple(like.shape)}, got {tuple(tensor.shape)}")
+        raise ValueError(f"{what}: expected shape {tuple(like.shape)}, got {tuple(tensor.shape)}")
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -244,7 +241,10 @@ class ReLU(Module):
     def backward(self, gradwrtoutput):
         (output,) = self.recall()
         check_like(self, gradwrtoutput, output)
-        return output.sign().mul_(gradwrtoutput.detach())  # 1 or 0 times the gradient
+        grad = gradwrtoutput.detach()
+        if (output.sum() + grad.sum()).isfinite():
+            return output.sign().mul_(grad)  # the same, several times as fast
+        return grad.masked_fill(output <= 0, 0)
 
 
 class Sigmoid(Module):
