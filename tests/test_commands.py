@@ -108,6 +108,7 @@ def test_photos_set_aside_are_in_no_training(source, monkeypatch):
         def fit(self, pairs, **options):
             for epoch in range(4):
                 seen["training"] |= {int(v) for images in pairs(epoch) for v in images.unique()}
+            return {}
 
         def predict(self, images):
             seen["validation"] |= {int(v) for v in images.unique()}
