@@ -188,11 +188,13 @@ def setting(network, **attributes):
 # Checks of arguments, each with one clear error.
 
 
-def check_int(name, value, least=1):
+def check_int(name, value, least=1, most=2**63 - 1):
     if type(value) is not int:
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, got {value}")
 
 
 def pair(value, name, least):
