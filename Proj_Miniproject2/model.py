@@ -200,10 +200,10 @@ def check_int(name, value, least=1, most=2**63 - 1):
 def pair(value, name, least):
     """An int, or two, as a pair of ints; ValueError if one is below `least`, TypeError if they aren't ints."""
     both = (value, value) if isinstance(value, int) else value
-    if not isinstance(both, (tuple, list)) or len(both) != 2 or any(type(v) is not int for v in both):
+    if not isinstance(both, (tuple, list)) or len(both) != 2:
         raise TypeError(f"{name} must be an int or a pair of ints, got {value!r}")
-    if min(both) < least:
-        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    for v in both:
+        check_int(name, v, least)
     return tuple(both)
 
 
@@ -280,7 +280,7 @@ class NearestUpsampling(Module):
 
     def forward(self, input):
         check_kind(self, input)
-        if input.dim() not in (3, 4):
+        if input.dim() not in (3, 4) or min(input.shape[-2:]) < 1:
             raise ValueError(f"{self!r} expected shape ([N, ]C, H, W), got {tuple(input.shape)}")
         rows, columns = self.scale_factor
         output = input.detach().repeat_interleave(rows, -2).repeat_interleave(columns, -1)
@@ -338,11 +338,10 @@ class Sequential(Module):
         for module in modules:
             if not isinstance(module, Module):
                 raise TypeError(f"Sequential takes modules, got {type(module).__name__}")
-        below, seen = [m for module in modules for m in module.modules()], set()
-        for module in below:
-            if id(module) in seen:
+        below = [m for module in modules for m in module.modules()]
+        for i, module in enumerate(below):
+            if module in below[:i]:
                 raise ValueError(f"{module!r} stands twice in one network: make a second one")
-            seen.add(id(module))
         self.row = modules
 
     def children(self):
@@ -916,14 +915,6 @@ def load(path, device, kind=dict):
     return content
 
 
-def differences(a, b):
-    """What of two dicts isn't alike, as two dicts; other things whole."""
-    if not isinstance(a, dict) or not isinstance(b, dict):
-        return a, b
-    names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
-    return [{name: d[name] for name in names if name in d} for d in (a, b)]
-
-
 def fingerprint(images):
     """By what a checkpoint knows its data again."""
     total = images.detach().contiguous().view(torch.uint8).sum(dtype=torch.int64)
@@ -1133,10 +1124,11 @@ class Model:
             return 0
         content = load(path, self.device)
         try:
-            for name, ours in run.items():
-                if content[name] != ours:
-                    theirs, ours = differences(content[name], ours)
-                    raise ValueError(f"it comes from another training: its {name} is {theirs}, not {ours}")
+            both = {name: content[name] for name in run}, run
+            theirs, ours = (json.dumps(what, indent=0, sort_keys=True).splitlines() for what in both)
+            if theirs != ours:
+                other, this = (" ".join(x for x in a if x not in b) for a, b in ((theirs, ours), (ours, theirs)))
+                raise ValueError(f"it comes from another training, of {other} instead of {this}")
             check_int("epochs", content["epochs"])
             for parameter, state in zip(self.optimizer.params, content["state"], strict=True):
                 if "average" not in state or state.keys() != content["state"][0].keys():
@@ -1240,15 +1232,9 @@ class Recipe:
         for field in fields(self):
             # Numbers become Python's own (numpy has others), which every checkpoint can hold.
             value, kind = getattr(self, field.name), field.type
+            wanted = {int: numbers.Integral, float: numbers.Real}.get(kind, kind)
             is_bool = type(value).__name__ in ("bool", "bool_")
-            fits = {
-                bool: is_bool,
-                int: isinstance(value, numbers.Integral) and not is_bool,
-                float: isinstance(value, numbers.Real) and not is_bool,
-                str: isinstance(value, str),
-                Callable: callable(value),
-            }
-            if not fits[kind]:
+            if not (is_bool if kind is bool else isinstance(value, wanted) and not is_bool):
                 raise TypeError(f"{field.name} must be of type {kind.__name__}, got {value!r}")
             object.__setattr__(self, field.name, value if kind is Callable else kind(value))
         for name in ("num_epochs", "batch_size"):
@@ -1306,44 +1292,48 @@ def augment(inputs, targets, rng):
     return inputs, targets
 
 
-@lru_cache(maxsize=1)
-def exact_at_bfloat16():
-    """Whether float32 products stay exact where torch may round to bfloat16, as it does on processors with units for
-    that: the product of two numbers that bfloat16 can't hold tells."""
-    setting = torch.backends.mkldnn.matmul
-    before, probe = setting.fp32_precision, empty(64, 64, dtype=torch.float32).fill_(1 + 2**-10)
-    try:
-        setting.fp32_precision = "bf16"
-        return bool(((probe @ probe) / 64 - (1 + 2**-10) ** 2).abs().max() < 1e-5)
-    finally:
-        setting.fp32_precision = before
-
-
-LOCK = threading.Lock()
-
-
 @contextlib.contextmanager
-def fast_products(device):
-    """On the CPU, makes torch's float32 matrix products faster if they stay exact, and puts the setting back.
+def at_bfloat16():
+    """Lets torch round float32 products to bfloat16, and puts the setting back.
 
-    At "bf16" torch multiplies with oneDNN instead of MKL, which is faster on AMD's processors. Before version 2.9 torch
-    has no such setting. Of several threads the one that finds it changed leaves it alone: so it is back at the end.
+    Where it is so already, another thread or the user did it, and will put it back: so it is right in the end.
     """
-    setting = getattr(torch.backends.mkldnn, "matmul", None)
-    before = None
+    setting = torch.backends.mkldnn.matmul
+    before = setting.fp32_precision
     try:
-        if device.type == "cpu":
-            # Linux's malloc gives large blocks back to the system, to take them again page by page in the next step,
-            # until it has seen the largest that it considers, 32 MiB, freed once: M_MMAP_THRESHOLD in mallopt(3).
-            empty(2**25 - 2**16, dtype=torch.uint8)
-            with LOCK:  # no thread begins during another's probe
-                if setting and exact_at_bfloat16() and setting.fp32_precision != "bf16":
-                    before = setting.fp32_precision
-                    setting.fp32_precision = "bf16"
+        if before != "bf16":
+            setting.fp32_precision = "bf16"
         yield
     finally:
-        if before is not None:
+        if before != "bf16":
             setting.fp32_precision = before
+
+
+@lru_cache(maxsize=1)
+def exact_at_bfloat16():
+    """Whether products stay exact there: that of two numbers that bfloat16 can't hold tells."""
+    probe = empty(64, 64, dtype=torch.float32).fill_(1 + 2**-10)
+    with at_bfloat16():
+        return bool(((probe @ probe) / 64 - (1 + 2**-10) ** 2).abs().max() < 1e-5)
+
+
+PROBING = threading.Lock()  # so that no thread begins during another's probe
+
+
+def fast_products(device):
+    """A context in which the CPU multiplies float32 matrices faster if they stay exact.
+
+    At "bf16" torch multiplies with oneDNN instead of MKL, which is faster on AMD's processors; on those with units for
+    bfloat16 it may round. Before version 2.9 torch has no such setting.
+    """
+    if device.type != "cpu":
+        return contextlib.nullcontext()
+    # Linux's malloc gives large blocks back to the system, to take them again page by page in the next step, until it
+    # has seen the largest that it considers, 32 MiB, freed once: M_MMAP_THRESHOLD in mallopt(3).
+    empty(2**25 - 2**16, dtype=torch.uint8)
+    with PROBING:
+        exact = hasattr(torch.backends.mkldnn, "matmul") and exact_at_bfloat16()
+    return at_bfloat16() if exact else contextlib.nullcontext()
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -202,6 +202,7 @@ BLOCK_INPUTS = {
     "Sigmoid of a number": (lambda: Sigmoid()(1.0), TypeError, "float"),
     "Sigmoid of integers": (lambda: Sigmoid()(ones(3, dtype=torch.int64)), TypeError, "int64"),
     "NearestUpsampling of rank 2": (lambda: NearestUpsampling(2)(ones(3, 3)), ValueError, r"\(3, 3\)"),
+    "NearestUpsampling of no rows": (lambda: NearestUpsampling(2)(ones(1, 3, 0, 4)), ValueError, r"\(1, 3, 0, 4\)"),
     "NearestUpsampling of a list": (lambda: NearestUpsampling(2)([1.0]), TypeError, "list"),
     "MSE of two shapes": (lambda: MSE()(ones(2, 3), ones(2, 4)), ValueError, r"\(2, 3\).*\(2, 4\)"),
     "MSE that would broadcast": (lambda: MSE()(ones(2, 3), ones(3)), ValueError, r"\(2, 3\).*\(3,\)"),
