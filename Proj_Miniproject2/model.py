@@ -63,8 +63,6 @@ class Parameter(namedtuple("Parameter", ["value", "grad"])):
         check_kind(name, value)
         if value.shape != self.value.shape:
             raise ValueError(f"{name}: expected shape {tuple(self.value.shape)}, got {tuple(value.shape)}")
-        if value.is_meta:
-            raise TypeError(f"{name}: expected a tensor that holds data, got one on {value.device}")
         value = value.detach().to(self.value)
         if not value.isfinite().all():
             raise ValueError(f"{name}: expected finite numbers of {value.dtype}, got others")
@@ -215,8 +213,8 @@ def check_kind(what, tensor, like=None, dtypes=FLOATS):
     dtypes = dtypes if like is None else [like.dtype]
     kind, dense = type(tensor).__name__, False
     if isinstance(tensor, torch.Tensor):
-        kind = f"{tensor.dtype} ({'nested' if tensor.is_nested else tensor.layout})"
-        dense = tensor.layout == empty(0).layout and not tensor.is_nested
+        kind = f"{tensor.dtype} ({'nested' if tensor.is_nested else tensor.layout}, {tensor.device})"
+        dense = tensor.layout == empty(0).layout and not tensor.is_nested and (like is not None or not tensor.is_meta)
     if not dense or tensor.dtype not in dtypes:
         raise TypeError(f"{what}: expected a dense tensor of {' or '.join(map(str, dtypes))}, got {kind}")
     if like is not None and tensor.device != like.device:
@@ -870,8 +868,6 @@ def check_images(name, images):
     check_kind(name, images, dtypes=(torch.uint8, *FLOATS))
     if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 1:
         raise ValueError(f"{name} must have shape (N, 3, H, W), got {tuple(images.shape)}")
-    if images.is_meta:
-        raise ValueError(f"{name} must hold data, got a tensor on the device meta")
     if images.numel() and images.is_floating_point():
         low, high = (float(v) for v in images.aminmax())
         if not (low >= 0 and high <= 255):  # also where they are NaN
