@@ -1,13 +1,14 @@
 """The course's grader: `python test.py [-p PROJECT_FOLDER] [-d DATA_FOLDER]`.
 
-Runs the course's six checks and compares the backward pass of every block with torch's autograd. Works on any
-submission of the class, whatever its package's name and way of importing. It runs the submission's code, so
-point it only at code that you would run yourself. The exit status is 0 when all checks pass, 1 when one does
-not, 2 on bad arguments.
+Runs the course's six checks, and further compares the backward pass of every block with torch's autograd: two
+totals. Works on any submission of the class, whatever its package's name, way of importing and conventions; where
+one is unknown it says "can't tell". It runs the submission's code, so point it only at code that you would run
+yourself. The exit status is 0 when no check fails, 1 when one does, 2 on bad arguments or a missing package.
 """
 
 import argparse
 import contextlib
+import functools
 import importlib
 import inspect
 import sys
@@ -22,6 +23,16 @@ from Proj_Miniproject2.others.networks import NETWORKS
 from Proj_Miniproject2.others.scenes import builtin_data
 
 PACKAGES = "Proj_Miniproject2", "Miniproject_2"
+# what else the class called a block
+OTHER_NAMES = {
+    "Conv2d": ("Convolution", "Conv2D", "Conv"),
+    "TransposeConv2d": ("ConvTranspose2d", "TransposedConv2d", "TransposeConv2D", "ConvTranspose", "TransposeConv"),
+    "NearestUpsampling": ("Upsample", "NearestUpsample", "UpsamplingNearest2d"),
+    "Upsampling": ("UpSampling", "Upsampling2d"),
+    "ReLU": ("Relu", "RELU"),
+    "MSE": ("MSELoss", "LossMSE", "MSEloss"),
+    "SGD": ("Sgd", "StochasticGradientDescent"),
+}
 # built-in data: enough to tell a network that learns, few enough for two slow cores
 PAIRS, IMAGES = 2000, 200
 TOLERANCE = 1e-4  # of the largest value expected: float32, whatever the order of the sums
@@ -51,13 +62,29 @@ def warn(message):
     print(f"warning: {message}")
 
 
+def tensor_of(value):
+    """The tensor that a parameter or gradient is, or that an object of theirs holds; None where there is none."""
+    held = [value, *(getattr(value, name, None) for name in ("data", "value", "tensor"))]
+    return next((tensor for tensor in held if isinstance(tensor, torch.Tensor)), None)
+
+
 def parameters(block):
     """The tensors (weight, bias) of a block: its attributes, or else the first of each pair of `param()`."""
-    if isinstance(getattr(block, "weight", None), torch.Tensor):
-        values = [block.weight, getattr(block, "bias", None)]
-    else:
-        values = [pair[0] for pair in block.param()]
-    return [value for value in values if value is not None]
+    values = [tensor_of(getattr(block, name, None)) for name in ("weight", "bias")]
+    if values[0] is None:
+        values = [tensor_of(pair[0]) for pair in block.param()]
+    return sorted((value for value in values if value is not None), key=torch.Tensor.dim, reverse=True)
+
+
+def readings(weight, args, transposed):
+    """How the weight of a layer (in, out, kernel) may be meant: functions to torch's layout, none where unknown."""
+    ins, outs, kernel = args
+    shape = torch.Size([ins, outs, kernel, kernel] if transposed else [outs, ins, kernel, kernel])
+    if not transposed:
+        return [lambda w: w.reshape(shape)] if len(weight) == shape[0] and weight.numel() == shape.numel() else []
+    turns = [lambda w: w, lambda w: w.transpose(0, 1)] if weight.dim() == 4 else []
+    layouts = [turn for turn in turns if turn(weight).shape == shape]
+    return layouts + [lambda w, turn=turn: turn(w).flip(2, 3) for turn in layouts]
 
 
 def accepts(function, args, kwargs):
@@ -79,6 +106,7 @@ def nearest(scale_factor):
 
 class Check(unittest.TestCase):
     package: Path
+    drawn: bool  # whether the data are the built-in scenes
     network: str | None = None  # a larger network of this repository, graded in place of the submission's Model
     train_pairs: tuple  # two noisy versions of the same images, uint8 (N, 3, H, W)
     val_pairs: tuple  # (noisy, clean)
@@ -124,10 +152,18 @@ class Submission(Check):
         with self.attempt(f"{what}.forward"):
             return block.forward(*[tensor.clone() for tensor in inputs])
 
+    def find(self, name):
+        """The submission's class of that or another name; None if there is none."""
+        names = [name, *OTHER_NAMES.get(name, ())]
+        return next((getattr(self.module, name) for name in names if hasattr(self.module, name)), None)
+
     def block(self, name, *args, **kwargs):
-        self.assertTrue(hasattr(self.module, name), f"model.py has no {name}")
+        self.assertTrue(self.find(name), f"model.py has no {name}")
         with self.attempt(call(name, args, kwargs)):
-            return getattr(self.module, name)(*args, **kwargs)
+            return self.find(name)(*args, **kwargs)
+
+    def cannot_tell(self, why):
+        self.skipTest(f"can't tell: {why}")
 
     def assert_close(self, what, actual, expected):
         if isinstance(actual, tuple) and len(actual) == 1:
@@ -188,6 +224,8 @@ class Submission(Check):
         with self.attempt("train"):
             model.train(*self.train_pairs, num_epochs=1)
         value, noisy = self.val_psnr(model, "after one epoch"), psnr(*self.val_pairs)
+        if self.drawn and not value > noisy:  # real ones have fallen there and stayed as they were on the course's data
+            self.cannot_tell(f"drawn scenes are not what it was trained on (PSNR {value:.2f} dB): see -d")
         self.assertGreater(value, noisy, f"PSNR {value:.2f} dB does not beat the noisy input's {noisy:.2f} dB")
 
     # 6: the forward passes as the course grades them
@@ -195,6 +233,8 @@ class Submission(Check):
     def test_6_forward(self):
         """6. Conv2d, Sigmoid and Sequential against torch, by conv.weight and conv.bias"""
         x = torch.randn(1, 3, 32, 32)
+        for name in ("Conv2d", "Sigmoid", "Sequential"):
+            self.assertTrue(hasattr(self.module, name), f"model.py has no {name}")
 
         def conv_and_expected():
             conv = self.block("Conv2d", 3, 3, 3)
@@ -221,9 +261,13 @@ class Submission(Check):
         if any(isinstance(pair, torch.Tensor) for pair in pairs):
             self.fail(f"{what}.param() lists tensors, expected pairs (tensor, gradient)")
         with self.attempt(f"unpacking {what}.param() into pairs (tensor, gradient)"):
-            matches = [g for v, g in pairs if torch.equal(v.cpu().flatten(), value.cpu().flatten())]
+            pairs = [(tensor_of(v), g) for v, g in pairs]
+        matches = [g for v, g in pairs if v is not None and torch.equal(v.cpu().flatten(), value.cpu().flatten())]
         self.assertTrue(matches, f"{what}.param() lacks the parameter of shape {tuple(value.shape)}")
-        return matches[0]
+        gradient = tensor_of(matches[0])
+        kind = type(matches[0]).__name__
+        self.assertIsNotNone(gradient, f"{what}.param(): the gradient of shape {tuple(value.shape)} is {kind}")
+        return gradient
 
     def check_block(self, what, block, values, x, reference):
         """Forward and backward against autograd, and that the parameters' gradients add up over two passes.
@@ -247,29 +291,60 @@ class Submission(Check):
                     which += ", which must add up over two passes,"
                 self.assert_close(which, self.gradient_of(what, block, value), times * expected_value)
 
-    def check_layer(self, name, x_shape, args, kwargs, reference):
-        what = call(name, args, kwargs)
+    def check_layer(self, name, x_shape, args, kwargs, function, transposed=None):
+        """A block without parameters, or a convolution, `transposed` or not, by torch's function of x and those."""
+        what, x = call(name, args, kwargs), torch.randn(x_shape)
         with self.subTest(what, x=x_shape):
             block = self.block(name, *args, **kwargs)
-            with self.attempt(f"the parameters of {what}"):
-                values = parameters(block)
-            self.check_block(what, block, values, torch.randn(x_shape), reference)
+            values, reference = ([], function)
+            if transposed is not None:
+                self.check_layout(name, kwargs, transposed)
+                values, reference = self.meant(what, block, x, args, function, transposed)
+            self.check_block(what, block, values, x, reference)
+
+    def check_layout(self, name, kwargs, transposed):
+        """Go on only where a convolution's parameters, by one of which all sizes differ, are of shapes that we know."""
+        args = 2, 3, 5
+        block, what = self.block(name, *args, **kwargs), call(name, args, kwargs)
+        with self.attempt(f"the parameters of {what}"):
+            values = parameters(block)
+        if not values or not readings(values[0], args, transposed) or any(bias.numel() != 3 for bias in values[1:]):
+            self.cannot_tell(f"{what} has parameters of shapes {[tuple(v.shape) for v in values]}")
+
+    def meant(self, what, block, x, args, function, transposed):
+        """The parameters of a convolution, and `function` with its weight read as the submission means it."""
+        with self.attempt(f"the parameters of {what}"):
+            values = parameters(block)
+        ways = readings(values[0], args, transposed)
+
+        def read(turn):
+            return lambda x, weight, *bias: function(x, turn(weight), *bias)
+
+        if len(ways) > 1:
+            output = tensor_of(self.forward(what, block, x))
+            for turn in ways:
+                expected = read(turn)(x, *[value.detach().cpu() for value in values])
+                same = output is not None and output.shape == expected.shape
+                if same and torch.allclose(output.detach().cpu().float(), expected, 1e-3, 1e-3):
+                    return values, read(turn)
+        return values, read(ways[0])
 
     def skip_for(self, name, other):
         """The course asks for one of the two upsamplings."""
-        if not hasattr(self.module, name) and hasattr(self.module, other):
+        if not self.find(name) and self.find(other):
             self.skipTest(f"model.py has {other} instead of {name}")
 
     def test_7_conv2d(self):
         """7. Conv2d, forward and backward, against autograd"""
         for x_shape, args, kwargs in CONVOLUTIONS:
-            self.check_layer("Conv2d", x_shape, args, kwargs, with_bias(F.conv2d, **kwargs))
+            self.check_layer("Conv2d", x_shape, args, kwargs, with_bias(F.conv2d, **kwargs), transposed=False)
 
     def test_7_transpose_conv2d(self):
         """7. TransposeConv2d, forward and backward, against autograd"""
         self.skip_for("TransposeConv2d", "NearestUpsampling")
         for x_shape, args, kwargs in TRANSPOSED:
-            self.check_layer("TransposeConv2d", x_shape, args, kwargs, with_bias(F.conv_transpose2d, **kwargs))
+            function = with_bias(F.conv_transpose2d, **kwargs)
+            self.check_layer("TransposeConv2d", x_shape, args, kwargs, function, transposed=True)
 
     def test_7_nearest_upsampling(self):
         """7. NearestUpsampling, forward and backward, against autograd"""
@@ -279,18 +354,18 @@ class Submission(Check):
 
     def test_7_upsampling(self):
         """7. Upsampling, forward and backward, against autograd"""
-        self.assertTrue(hasattr(self.module, "Upsampling"), "model.py has no Upsampling")
+        self.assertTrue(self.find("Upsampling"), "model.py has no Upsampling")
         # The class gave this name to three blocks: the first whose arguments it takes is the one meant.
-        transposed = [(*case, with_bias(F.conv_transpose2d, **case[-1])) for case in TRANSPOSED]
+        transposed = [(*case, with_bias(F.conv_transpose2d, **case[-1]), True) for case in TRANSPOSED]
         kwargs = {"scale_factor": 2, "padding": 1}
-        convolved = ((2, 3, 6, 6), (3, 4, 3), kwargs, lambda x, *values: conv(nearest(2)(x), *values))
+        convolved = ((2, 3, 6, 6), (3, 4, 3), kwargs, lambda x, *values: conv(nearest(2)(x), *values), False)
         conv = with_bias(F.conv2d, padding=1)
         for cases in (transposed, [convolved], [((2, 3, 6, 6), (2,), {}, nearest(2))]):
-            if all(accepts(self.module.Upsampling, args, kwargs) for _, args, kwargs, _ in cases):
+            if all(accepts(self.find("Upsampling"), args, kwargs) for _, args, kwargs, *_ in cases):
                 for case in cases:
                     self.check_layer("Upsampling", *case)
                 return
-        self.fail(
+        self.cannot_tell(
             "Upsampling takes none of (in, out, kernel, stride=, padding=), (in, out, kernel, scale_factor=, "
             "padding=), (scale_factor)"
         )
@@ -306,14 +381,15 @@ class Submission(Check):
         first = self.block("Conv2d", 3, 4, 3, stride=2, padding=1)
         second = self.block("Conv2d", 4, 2, 3)
         block = self.block("Sequential", first, self.block("ReLU"), second, self.block("Sigmoid"))
-        with self.attempt("the parameters of Conv2d"):
-            values, others = parameters(first), parameters(second)
+        self.check_layout("Conv2d", {}, False)
+        x, strided = torch.randn(4, 3, 12, 12), with_bias(F.conv2d, stride=2, padding=1)
+        values, before = self.meant("Conv2d", first, x, (3, 4, 3), strided, False)
+        others, after = self.meant("Conv2d", second, x, (4, 2, 3), with_bias(F.conv2d), False)
 
         def reference(x, *leaves):
-            x = with_bias(F.conv2d, stride=2, padding=1)(x, *leaves[: len(values)]).relu()
-            return with_bias(F.conv2d)(x, *leaves[len(values) :]).sigmoid()
+            return after(before(x, *leaves[: len(values)]).relu(), *leaves[len(values) :]).sigmoid()
 
-        self.check_block("Sequential", block, values + others, torch.randn(4, 3, 12, 12), reference)
+        self.check_block("Sequential", block, values + others, x, reference)
 
     def test_7_mse(self):
         """7. MSE, forward and backward, against autograd"""
@@ -331,16 +407,24 @@ class Submission(Check):
                     actual = mse.backward(*[] if accepts(mse.backward, [], {}) else [torch.ones(())])
                 self.assert_close("MSE.backward after forward(prediction, target)", actual, gradient)
 
-    def check_sgd(self, form, optimized):
+    def check_sgd(self, form, optimized, late):
+        """late: whether the optimiser is made after the backward pass, for those whose gradients are None before."""
         conv = self.block("Conv2d", 3, 4, 3)
         network = self.block("Sequential", conv)
-        with self.attempt(form):
-            optimizer = self.module.SGD(optimized(network, conv), 0.1)
+
+        def make():
+            with self.attempt(form):
+                return self.find("SGD")(optimized(network, conv), 0.1)
+
+        optimizer = None if late else make()
         output = self.forward("Sequential", network, torch.randn(2, 3, 8, 8))
         with self.attempt("Sequential.backward"):
             network.backward(torch.randn(output.shape))
             before = [value.clone() for value in parameters(conv)]
         gradients = [self.gradient_of("Conv2d", conv, value).clone() for value in before]
+        optimizer = make() if late else optimizer
+        if not accepts(optimizer.step, [], {}):
+            self.cannot_tell("SGD.step asks for arguments")
         with self.attempt(f"{form}.step()"):
             optimizer.step()
         for value, old, gradient in zip(parameters(conv), before, gradients, strict=True):
@@ -349,7 +433,9 @@ class Submission(Check):
 
     def test_7_sgd(self):
         """7. A step of SGD"""
-        self.assertTrue(hasattr(self.module, "SGD"), "model.py has no SGD")
+        self.assertTrue(self.find("SGD"), "model.py has no SGD")
+        if not accepts(self.find("SGD"), [None, 0.1], {}):
+            self.cannot_tell(f"SGD takes {inspect.signature(self.find('SGD'))}, not (parameters, learning rate)")
         # The class gave SGD the parameters, the network or its layers: one of them must work.
         failures = []
         for form, optimized in (
@@ -357,10 +443,11 @@ class Submission(Check):
             ("SGD(network, 0.1)", lambda network, conv: network),
             ("SGD([conv], 0.1)", lambda network, conv: [conv]),
         ):
-            try:
-                return self.check_sgd(form, optimized)
-            except self.failureException as error:
-                failures.append(str(error))
+            for late in (False, True):
+                try:
+                    return self.check_sgd(form, optimized, late)
+                except self.failureException as error:
+                    failures.append(str(error))
         self.fail("SGD works in no form: " + "; ".join(failures))
 
 
@@ -369,7 +456,12 @@ def find_package(folder):
     folder = folder.resolve()
     if not folder.is_dir():
         raise ValueError(f"no such folder: {folder}")
-    for package in (*(folder / name for name in PACKAGES), folder):
+    inside = sorted(
+        path for name in PACKAGES for path in folder.glob(f"Proj_*/{name}") if (path / "model.py").is_file()
+    )
+    if len(inside) > 1:
+        raise ValueError(f"{folder} holds several projects, name one: {', '.join(str(p) for p in inside)}")
+    for package in (*(folder / name for name in PACKAGES), folder, *inside):
         if (package / "model.py").is_file():
             if "." in package.name:
                 raise ValueError(f"cannot import a package whose folder name has a dot: {package}")
@@ -423,7 +515,7 @@ def main(argv=None):
         help="grade one of this repository's larger networks, with its weights, in place of Model",
     )
     args = parser.parse_args(argv)
-    Check.network = args.network
+    Check.network, Check.drawn = args.network, not args.data_path
     try:
         Check.package = find_package(args.project_path)
         if args.data_path:
@@ -443,12 +535,55 @@ def main(argv=None):
     sys.path.append(str(Check.package))
 
     print(f"grading {Check.package} on {len(Check.train_pairs[0])} pairs and {len(Check.val_pairs[0])} images")
-    load = unittest.defaultTestLoader.loadTestsFromTestCase
-    with torch.no_grad():
-        result = unittest.TextTestRunner(sys.stdout, verbosity=2).run(
-            unittest.TestSuite(map(load, (Folder, Submission)))
-        )
+    try:
+        importlib.import_module(f"{name}.model")
+    except ModuleNotFoundError as error:
+        if not (error.name or name).startswith((name, "others")):
+            print(f"can't grade: the submission needs the package {error.name}, which is not installed")
+            return 2
+    except (Exception, SystemExit):  # told by the checks, which import it again
+        pass
+    tests = [test for case in (Folder, Submission) for test in unittest.defaultTestLoader.loadTestsFromTestCase(case)]
+    names = [test.id() for test in tests]
+    with torch.no_grad(), loading_on_cpu():
+        result = unittest.TextTestRunner(sys.stdout, verbosity=2).run(unittest.TestSuite(tests))
+    print_totals(names, result)
     return 0 if result.wasSuccessful() else 1
+
+
+@contextlib.contextmanager
+def loading_on_cpu():
+    """Without a GPU, weights that were saved on one are loaded to the CPU, where nothing else is asked for."""
+    load = torch.load
+
+    @functools.wraps(load)
+    def on_cpu(file, map_location="cpu", *args, **kwargs):
+        return load(file, map_location or "cpu", *args, **kwargs)
+
+    try:
+        torch.load = load if torch.cuda.is_available() else on_cpu
+        yield
+    finally:
+        torch.load = load
+
+
+def print_totals(names, result):
+    """What the course checks, and what we check further: how many of the checks passed, failed, and so on."""
+    failed = {getattr(test, "test_case", test).id() for test, _ in result.failures + result.errors}
+    skipped = {getattr(test, "test_case", test).id(): why for test, why in result.skipped}
+    for title, numbers in (("the course's checks, 1 to 6", "123456"), ("what we check further, 7", "7")):
+        verdicts = {"passed": 0, "failed": 0, "can't tell": 0, "not asked for": 0}
+        for name in names:
+            if name.split("test_")[-1][0] in numbers:
+                not_run = ".Submission." in name and any("setUpClass" in test for test in failed)
+                if name in failed or not_run:
+                    verdict = "failed"
+                elif name in skipped:
+                    verdict = "can't tell" if skipped[name].startswith("can't tell") else "not asked for"
+                else:
+                    verdict = "passed"
+                verdicts[verdict] += 1
+        print(f"{title}: " + ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items() if n))
 
 
 if __name__ == "__main__":

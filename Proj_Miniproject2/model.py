@@ -16,12 +16,15 @@ image, y the smaller one and w the weight; the capitals X, Y and W are the matri
 """
 
 import contextlib
+import json
 import math
 import numbers
-import operator
 import os
 import random
+import threading
 import time
+import warnings
+import zipfile
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -54,19 +57,15 @@ class Parameter(namedtuple("Parameter", ["value", "grad"])):
 
     __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
 
-    def accept(self, value):
+    def accept(self, value, name="a parameter"):
         """`value` as it would be written into the parameter: TypeError or ValueError unless it is a tensor of that
-        shape, of a floating dtype, and finite."""
-        if not isinstance(value, torch.Tensor):
-            raise TypeError(f"a parameter takes a tensor, got {type(value).__name__}")
+        shape, of a floating dtype, and finite. Errors call it `name`."""
+        check_kind(name, value)
         if value.shape != self.value.shape:
-            raise ValueError(f"expected a tensor of shape {tuple(self.value.shape)}, got {tuple(value.shape)}")
-        if not value.is_floating_point() or value.layout != self.value.layout or value.is_meta:
-            kind = f"{value.dtype}, {value.layout}, {value.device}"
-            raise TypeError(f"expected a dense floating-point tensor, got {kind}")
+            raise ValueError(f"{name}: expected shape {tuple(self.value.shape)}, got {tuple(value.shape)}")
         value = value.detach().to(self.value)
         if not value.isfinite().all():
-            raise ValueError(f"expected finite numbers of {value.dtype}, got others")
+            raise ValueError(f"{name}: expected finite numbers of {value.dtype}, got others")
         return value
 
     def copy_(self, value):
@@ -75,8 +74,9 @@ class Parameter(namedtuple("Parameter", ["value", "grad"])):
 
     def to(self, *args, **kwargs):
         """Move value, gradient and state to a device or dtype, as `torch.Tensor.to` does, keeping the objects."""
-        for tensor in (*self, *(t for t in self.state.values() if isinstance(t, torch.Tensor))):
-            tensor.data = tensor.to(*args, **kwargs)
+        with torch.inference_mode(False):
+            for tensor in (*self, *(t for t in self.state.values() if isinstance(t, torch.Tensor))):
+                tensor.data = tensor.to(*args, **kwargs)
 
 
 def version(tensor):
@@ -139,10 +139,8 @@ class Module:
         return list(self.named_param().values())
 
     def to(self, *args, **kwargs):
-        """Move the parameters as `torch.Tensor.to`, to floating dtypes only (else TypeError); returns the module."""
-        dtype = empty(0).to(*args, **kwargs).dtype
-        if not dtype.is_floating_point:
-            raise TypeError(f"a module can be of a floating dtype only, got {dtype}")
+        """Move the parameters as `torch.Tensor.to`, to dtypes in FLOATS only (else TypeError); returns the module."""
+        check_kind("a module", empty(0).to(*args, **kwargs))
         for parameter in self.param():
             parameter.to(*args, **kwargs)
         for module in self.modules():
@@ -158,17 +156,13 @@ class Module:
 
         Raises TypeError or ValueError, and changes nothing, unless it holds finite tensors of these names and shapes.
         """
-        if not isinstance(state_dict, dict):
-            raise TypeError(f"expected a dict of tensors, got {type(state_dict).__name__}")
         parameters = self.named_param()
-        expected = {name: tuple(value.shape) for name, (value, _) in parameters.items()}
-        found = {name: tuple(getattr(value, "shape", [type(value)])) for name, value in state_dict.items()}
-        if found != expected:
-            missing, wrong = (dict(a.items() - b.items()) for a, b in ((expected, found), (found, expected)))
-            raise ValueError(f"expected a state with {missing}, got {wrong}")
-        accepted = {name: parameter.accept(state_dict[name]) for name, parameter in parameters.items()}
-        for name, parameter in parameters.items():
-            parameter.value.copy_(accepted[name])
+        if not isinstance(state_dict, dict) or state_dict.keys() != parameters.keys():
+            names = [*state_dict] if isinstance(state_dict, dict) else type(state_dict).__name__
+            raise ValueError(f"expected a dict of {', '.join(parameters)}, got {names}")
+        accepted = [parameter.accept(state_dict[name], name) for name, parameter in parameters.items()]
+        for (value, _), new in zip(parameters.values(), accepted, strict=True):
+            value.copy_(new)
 
     def __repr__(self):
         children = "".join(f"  {child!r},\n".replace("\n", "\n  ")[:-2] for child in self.children().values())
@@ -192,40 +186,46 @@ def setting(network, **attributes):
 # Checks of arguments, each with one clear error.
 
 
-def check_int(name, value, least=1):
+def check_int(name, value, least=1, most=2**63 - 1):
     if type(value) is not int:
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, got {value}")
 
 
 def pair(value, name, least):
     """An int, or two, as a pair of ints; ValueError if one is below `least`, TypeError if they aren't ints."""
     both = (value, value) if isinstance(value, int) else value
-    if not isinstance(both, (tuple, list)) or len(both) != 2 or any(type(v) is not int for v in both):
+    if not isinstance(both, (tuple, list)) or len(both) != 2:
         raise TypeError(f"{name} must be an int or a pair of ints, got {value!r}")
-    if min(both) < least:
-        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    for v in both:
+        check_int(name, v, least)
     return tuple(both)
 
 
-def check_kind(module, tensor, like=None):
-    """Raise unless `tensor` is a floating-point tensor and, with `like`, has the dtype and device of that."""
-    kind = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor)
-    if like is None:
-        if not (isinstance(tensor, torch.Tensor) and tensor.is_floating_point()):
-            raise TypeError(f"{module!r} expected a floating-point tensor, got {kind}")
-    elif kind != like.dtype:
-        raise TypeError(f"{module!r} expected a tensor of {like.dtype}, got {kind}")
-    elif tensor.device != like.device:
-        raise ValueError(f"{module!r} expected a tensor on {like.device}, got one on {tensor.device}")
+FLOATS = torch.float16, torch.bfloat16, torch.float32, torch.float64
 
 
-def check_like(module, tensor, like):
+def check_kind(what, tensor, like=None, dtypes=FLOATS):
+    """Raise unless `tensor` is a dense one of such a dtype or, with `like`, of the dtype and on the device of that."""
+    dtypes = dtypes if like is None else [like.dtype]
+    kind, dense = type(tensor).__name__, False
+    if isinstance(tensor, torch.Tensor):
+        kind = f"{tensor.dtype} ({'nested' if tensor.is_nested else tensor.layout}, {tensor.device})"
+        dense = tensor.layout == empty(0).layout and not tensor.is_nested and (like is not None or not tensor.is_meta)
+    if not dense or tensor.dtype not in dtypes:
+        raise TypeError(f"{what}: expected a dense tensor of {' or '.join(map(str, dtypes))}, got {kind}")
+    if like is not None and tensor.device != like.device:
+        raise ValueError(f"{what}: expected a tensor on {like.device}, got one on {tensor.device}")
+
+
+def check_like(what, tensor, like):
     """Raise unless `tensor` has the dtype, device and shape of `like`."""
-    check_kind(module, tensor, like)
+    check_kind(what, tensor, like)
     if tensor.shape != like.shape:
-        raise ValueError(f"{module!r} expected shape {tuple(like.shape)}, got {tuple(tensor.shape)}")
+        raise ValueError(f"{what}: expected shape {tuple(like.shape)}, got {tuple(tensor.shape)}")
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -244,7 +244,10 @@ class ReLU(Module):
     def backward(self, gradwrtoutput):
         (output,) = self.recall()
         check_like(self, gradwrtoutput, output)
-        return output.sign().mul_(gradwrtoutput.detach())  # 1 or 0 times the gradient
+        grad = gradwrtoutput.detach()
+        if (output.sum() + grad.sum()).isfinite():
+            return output.sign().mul_(grad)  # the same, several times as fast
+        return grad.masked_fill(output <= 0, 0)
 
 
 class Sigmoid(Module):
@@ -275,7 +278,7 @@ class NearestUpsampling(Module):
 
     def forward(self, input):
         check_kind(self, input)
-        if input.dim() not in (3, 4):
+        if input.dim() not in (3, 4) or min(input.shape[-2:]) < 1:
             raise ValueError(f"{self!r} expected shape ([N, ]C, H, W), got {tuple(input.shape)}")
         rows, columns = self.scale_factor
         output = input.detach().repeat_interleave(rows, -2).repeat_interleave(columns, -1)
@@ -333,11 +336,10 @@ class Sequential(Module):
         for module in modules:
             if not isinstance(module, Module):
                 raise TypeError(f"Sequential takes modules, got {type(module).__name__}")
-        below, seen = [m for module in modules for m in module.modules()], set()
-        for module in below:
-            if id(module) in seen:
+        below = [m for module in modules for m in module.modules()]
+        for i, module in enumerate(below):
+            if module in below[:i]:
                 raise ValueError(f"{module!r} stands twice in one network: make a second one")
-            seen.add(id(module))
         self.row = modules
 
     def children(self):
@@ -891,41 +893,58 @@ def xavier(network):
 
 
 def check_images(name, images):
-    """TypeError or ValueError unless `images` are (N, 3, H, W), uint8 or floating, all values in [0, 255]."""
-    if not isinstance(images, torch.Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(images).__name__}")
-    if images.dtype != torch.uint8 and not images.is_floating_point():
-        raise TypeError(f"{name} must be uint8 or floating, got {images.dtype}")
+    """TypeError or ValueError unless `images` are (N, 3, H, W), uint8 or floating, all values in [0, 255]; a warning if
+    they seem to be in [0, 1]."""
+    check_kind(name, images, dtypes=(torch.uint8, *FLOATS))
     if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 1:
         raise ValueError(f"{name} must have shape (N, 3, H, W), got {tuple(images.shape)}")
-    if images.is_meta:
-        raise ValueError(f"{name} must hold data, got a tensor on the device meta")
     if images.numel() and images.is_floating_point():
         low, high = (float(v) for v in images.aminmax())
         if not (low >= 0 and high <= 255):  # also where they are NaN
             raise ValueError(f"{name} must hold values in [0, 255], got values from {low} to {high}")
+        if 0 < high <= 1:
+            warnings.warn(f"{name} holds values from {low} to {high}: the range is [0, 255], not [0, 1]", stacklevel=3)
 
 
 def save(content, path):
-    """torch.save, but all or nothing: a file of that name is replaced in one go when the new one is complete."""
+    """torch.save, but all or nothing: a file of that name is replaced in one go when the new one is complete. The same
+    content makes the same file. OSError if it can't be written."""
     path = Path(path)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        torch.save(content, partial)
+        with open(partial, "wb") as file:  # of which torch doesn't see the name, to write it into the file
+            torch.save(content, file)
         os.replace(partial, path)
+    except RuntimeError as error:  # torch's for a full disk
+        raise OSError(f"{path} can't be written: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
 
 
-def load(path, device):
-    """torch.load for dicts from outside: no code in the file is run. A ValueError for any other file."""
+def load(path, device, kind=dict):
+    """torch.load for what comes from outside, a dict or something of another `kind`: no code in the file is run.
+
+    Raises FileNotFoundError, or ValueError for any other file, such as a compressed one, which could be of any size.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path):
+                    raise ValueError("the file is compressed")
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many kinds, with advice that is no good here
         raise ValueError(f"{path} can't be read, is damaged, or was not written by torch.save") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} should hold a dict, got {type(content).__name__}")
+    if not isinstance(content, kind):
+        raise ValueError(f"{path} should hold a {kind.__name__}, got {type(content).__name__}")
     return content
+
+
+def fingerprint(images):
+    """By what a checkpoint knows its data again."""
+    total = images.detach().contiguous().view(torch.uint8).sum(dtype=torch.int64)
+    return f"{tuple(images.shape)}, {images.dtype}, sum of all bytes {int(total)}"
 
 
 class Model:
@@ -973,13 +992,15 @@ class Model:
 
         Raises FileNotFoundError, or ValueError for a file of anything else, and then leaves the model as it was.
         """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no file of weights {path}")
         try:
             self.network.load_state_dict(load(path, self.device))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} does not hold the weights of this network: {error}") from error
         self.pretrained = True
+
+    def save_weights(self, path):
+        """Write the weights to a file, for `load_weights`; it is replaced in one go. Raises OSError."""
+        save({name: value.cpu() for name, value in self.network.state_dict().items()}, path)
 
     def predict(self, test_input):
         """Denoise images (N, 3, H, W) of any size, uint8 or float in [0, 255]: float32 of that shape and range.
@@ -990,7 +1011,8 @@ class Model:
         test_input = test_input.detach()
         n, _, height, width = test_input.shape
         output = test_input.new_empty(test_input.shape, dtype=torch.float32)
-        batch = max(1, self.BATCH_PIXELS // (min(height, self.SIDE) * min(width, self.SIDE)))
+        tile = [self.on_grid(min(n, self.SIDE)) for n in (height, width)]
+        batch = max(1, self.BATCH_PIXELS // math.prod(tile))
         corners = product(range(0, n, batch), range(0, height, self.SIDE), range(0, width, self.SIDE))
         with fast_products(self.device), setting(self.network, frozen=True):
             for first, top, left in corners:
@@ -1023,7 +1045,8 @@ class Model:
             num_epochs: passes over the pairs, instead of the recipe's number
             recipe: a `Recipe`; without, `DEFAULT`, or `FINETUNE` after `load_pretrained_model`
             seed: of the order of the pairs and of their augmentation
-            checkpoint: a file to write after every epoch, and to go on from if it is there
+            checkpoint: a file to write after every epoch, and to go on from if it is there; one of another recipe, seed
+                or data is refused
 
         Prints a line an epoch. If training fails, the weights are those from before. Raises TypeError or ValueError
         for bad input, before any work is done, and FloatingPointError if the loss is no longer finite.
@@ -1033,29 +1056,36 @@ class Model:
         if train_input.shape != train_target.shape or len(train_input) == 0:
             shapes = f"{tuple(train_input.shape)} and {tuple(train_target.shape)}"
             raise ValueError(f"train_input and train_target must be at least one pair, of equal shapes, got {shapes}")
-        self.fit(lambda epoch: (train_input, train_target), num_epochs, recipe=recipe, seed=seed, checkpoint=checkpoint)
+        about = [fingerprint(images) for images in (train_input, train_target)] if checkpoint else ""
+        pairs = train_input, train_target
+        self.fit(lambda epoch: pairs, num_epochs, recipe=recipe, seed=seed, checkpoint=checkpoint, about=about)
 
     def fit(self, pairs, num_epochs=None, *, recipe=None, seed=0, checkpoint=None, about=""):
         """As `train`, for pairs that come fresh with every epoch: `pairs(epoch)` gives its (inputs, targets).
 
-        about: says what a checkpoint can't know, such as where the pairs come from; one that was written about
-            something else, or by another recipe or seed, is refused.
+        about: says what a checkpoint can't know, such as where the pairs come from, in what JSON can hold; a checkpoint
+            that was written about something else, or by another recipe or seed, is refused.
 
         Returns the mean losses of the epochs that it trained: a dict by the epoch's number, from 1.
         """
+        word = "fine-tuning, epoch" if recipe is None and self.pretrained else "epoch"
         recipe = recipe or (FINETUNE if self.pretrained else DEFAULT)
         if not isinstance(recipe, Recipe):
             raise TypeError(f"recipe must be a Recipe, got {recipe!r}")
-        if checkpoint and not Path(checkpoint).parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {Path(checkpoint).parent} for the checkpoint")
+        if not isinstance(seed, numbers.Integral):
+            raise TypeError(f"seed must be an int, got {seed!r}")
+        if checkpoint and not os.access(Path(checkpoint).parent, os.W_OK):
+            raise FileNotFoundError(f"there is no folder {Path(checkpoint).parent} that a checkpoint can be written to")
         if num_epochs is not None:
             recipe = replace(recipe, num_epochs=num_epochs)
+        # By way of JSON, as not all that JSON takes (NumPy's floats, say) can be read from a checkpoint.
+        run = {"recipe": recipe.describe(), "seed": int(seed), "about": about}
+        run = json.loads(json.dumps(run, allow_nan=False))
         before = self.network.state_dict()
         self.optimizer = recipe.make_optimizer(self.network.param())
         for parameter in self.optimizer.params:
             parameter.state["average"] = parameter.value.clone()
         precision = recipe.dtype(self.device)
-        run = {"recipe": recipe.describe(), "seed": operator.index(seed), "about": about}
         try:
             begin, first = time.perf_counter(), self.resume(checkpoint, run) if checkpoint else 0
             losses = {}
@@ -1071,7 +1101,7 @@ class Model:
                 speed = len(inputs) / (now - start)
                 left = (now - begin) / (epoch + 1 - first) * (recipe.num_epochs - epoch - 1) / 60
                 progress = f"loss {loss:.6f}, {speed:.0f} images/s, {left:.1f} min left"
-                print(f"epoch {epoch + 1}/{recipe.num_epochs}: {progress}", flush=True)
+                print(f"{word} {epoch + 1}/{recipe.num_epochs}: {progress}", flush=True)
             if recipe.average:
                 for parameter in self.optimizer.params:
                     parameter.copy_(parameter.state["average"])
@@ -1110,8 +1140,8 @@ class Model:
                 for parameter in self.optimizer.params:
                     parameter.state["average"].lerp_(parameter.value, 1 - keep)
         loss = float(total) / n
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} in epoch {epoch + 1}: try a lower learning rate")
+        if not math.isfinite(loss) or not all(value.isfinite().all() for value, _ in self.optimizer.params):
+            raise FloatingPointError(f"epoch {epoch + 1} diverged, its loss is {loss}: try a lower learning rate")
         return loss
 
     def resume(self, path, run):
@@ -1120,12 +1150,17 @@ class Model:
             return 0
         content = load(path, self.device)
         try:
-            for name, ours in run.items():
-                if content[name] != ours:
-                    raise ValueError(f"it comes from another training: its {name} is {content[name]}, not {ours}")
+            both = {name: content[name] for name in run}, run
+            theirs, ours = (json.dumps(what, indent=0, sort_keys=True).splitlines() for what in both)
+            if theirs != ours:
+                other, this = (" ".join(x for x in a if x not in b) for a, b in ((theirs, ours), (ours, theirs)))
+                raise ValueError(f"it comes from another training, of {other} instead of {this}")
+            check_int("epochs", content["epochs"])
             for parameter, state in zip(self.optimizer.params, content["state"], strict=True):
-                tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
-                parameter.state |= state | {name: parameter.accept(value) for name, value in tensors.items()}
+                if "average" not in state or state.keys() != content["state"][0].keys():
+                    raise ValueError(f"its state holds {[*state]}")
+                for name, value in state.items():
+                    parameter.state[name] = value if type(value) is int else parameter.accept(value, name)
             self.network.load_state_dict(content["network"])
             return content["epochs"]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -1222,23 +1257,19 @@ class Recipe:
     def __post_init__(self):
         for field in fields(self):
             # Numbers become Python's own (numpy has others), which every checkpoint can hold.
-            value = getattr(self, field.name)
-            if field.type is bool and value in (False, True):
-                value = bool(value)
-            elif field.type is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
-                value = int(value)
-            elif field.type is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
-                value = float(value)
-            elif not (isinstance(value, str) if field.type is str else field.type is Callable and callable(value)):
-                kind = getattr(field.type, "__name__", field.type)
-                raise TypeError(f"{field.name} must be of type {kind}, got {value!r}")
-            object.__setattr__(self, field.name, value)
+            value, kind = getattr(self, field.name), field.type
+            wanted = {int: numbers.Integral, float: numbers.Real}.get(kind, kind)
+            is_bool = type(value).__name__ in ("bool", "bool_")
+            if not (is_bool if kind is bool else isinstance(value, wanted) and not is_bool):
+                raise TypeError(f"{field.name} must be of type {kind.__name__}, got {value!r}")
+            object.__setattr__(self, field.name, value if kind is Callable else kind(value))
         for name in ("num_epochs", "batch_size"):
             check_int(name, getattr(self, name))
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"lr must be positive, got {self.lr}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay}")
+        # So that the products of the two stay below float32's largest number.
+        if not 0 < self.lr <= 1e30:
+            raise ValueError(f"lr must be positive and at most 1e30, got {self.lr}")
+        if not 0 <= self.weight_decay <= 1e6:
+            raise ValueError(f"weight_decay must lie in [0, 1e6], got {self.weight_decay}")
         for name in ("momentum", "warmup", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
@@ -1255,7 +1286,7 @@ class Recipe:
     def describe(self):
         """All fields as a dict of what JSON and checkpoints can hold: functions by their names."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value.__name__.lower() if callable(value) else value for name, value in values.items()}
+        return {name: getattr(v, "__name__", repr(v)).lower() if callable(v) else v for name, v in values.items()}
 
     def dtype(self, device):
         """The dtype of the products on a device. "auto" multiplies: bfloat16 should take at most 0.7 of the time."""
@@ -1288,25 +1319,47 @@ def augment(inputs, targets, rng):
 
 
 @contextlib.contextmanager
-def fast_products(device):
-    """On the CPU, makes torch's float32 matrix products faster if they stay exact, and puts the setting back.
+def at_bfloat16():
+    """Lets torch round float32 products to bfloat16, and puts the setting back.
 
-    At "medium" torch multiplies with oneDNN instead of MKL, which is faster on AMD's processors. On processors with
-    bfloat16 matrix units it may round to bfloat16: the product of two numbers that bfloat16 can't hold tells.
+    Where it is so already, another thread or the user did it, and will put it back: so it is right in the end.
     """
-    before = torch.get_float32_matmul_precision()
-    if device.type == "cpu":
-        # Linux's malloc gives large blocks back to the system, to take them again page by page in the next step, until
-        # it has seen the largest that it considers, 32 MiB, freed once: M_MMAP_THRESHOLD in mallopt(3).
-        empty(2**25 - 2**16, dtype=torch.uint8)
-        torch.set_float32_matmul_precision("medium")
-        probe = empty(64, 64).fill_(1 + 2**-10)
-        if ((probe @ probe) / 64 - (1 + 2**-10) ** 2).abs().max() > 1e-5:
-            torch.set_float32_matmul_precision(before)
+    setting = torch.backends.mkldnn.matmul
+    before = setting.fp32_precision
     try:
+        if before != "bf16":
+            setting.fp32_precision = "bf16"
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        if before != "bf16":
+            setting.fp32_precision = before
+
+
+@lru_cache(maxsize=1)
+def exact_at_bfloat16():
+    """Whether products stay exact there: that of two numbers that bfloat16 can't hold tells."""
+    probe = empty(64, 64, dtype=torch.float32).fill_(1 + 2**-10)
+    with at_bfloat16():
+        return bool(((probe @ probe) / 64 - (1 + 2**-10) ** 2).abs().max() < 1e-5)
+
+
+PROBING = threading.Lock()  # so that no thread begins during another's probe
+
+
+def fast_products(device):
+    """A context in which the CPU multiplies float32 matrices faster if they stay exact.
+
+    At "bf16" torch multiplies with oneDNN instead of MKL, which is faster on AMD's processors; on those with units for
+    bfloat16 it may round. Before version 2.9 torch has no such setting.
+    """
+    if device.type != "cpu":
+        return contextlib.nullcontext()
+    # Linux's malloc gives large blocks back to the system, to take them again page by page in the next step, until it
+    # has seen the largest that it considers, 32 MiB, freed once: M_MMAP_THRESHOLD in mallopt(3).
+    empty(2**25 - 2**16, dtype=torch.uint8)
+    with PROBING:
+        exact = hasattr(torch.backends.mkldnn, "matmul") and exact_at_bfloat16()
+    return at_bfloat16() if exact else contextlib.nullcontext()
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -50,15 +50,15 @@ MUTATIONS = [
     ),  # noqa: E501
     # what is checked and put back
     ("            if version(tensor) != before:", "            if False:", "test_networks"),
-    ("if id(module) in seen:", "if False:", "test_networks"),
+    ("if module in below[:i]:", "if False:", "test_networks"),
     ("                vars(module).pop(name, None)", "                pass", "test_networks"),
     (
-        "        accepted = {name: parameter.accept(state_dict[name])",
-        "        accepted = {name: state_dict[name]",
+        "        accepted = [parameter.accept(state_dict[name], name)",
+        "        accepted = [state_dict[name]",
         "test_networks",
     ),  # noqa: E501
     ("                parameter.value.copy_(before[name])\n", "                pass\n", "test_model"),
-    ("                if content[name] != ours:", "                if False:", "test_model test_bad_input"),
+    ("            if theirs != ours:", "            if False:", "test_model test_bad_input"),
     (
         'velocity = state["velocity"].lerp_(grad, 1 - self.momentum)',
         'velocity = state["velocity"].lerp_(grad, self.momentum)',

@@ -20,6 +20,7 @@ from Proj_Miniproject2.model import (
     Sigmoid,
     TransposeConv2d,
     Upsampling,
+    fingerprint,
 )
 
 ones = torch.ones
@@ -181,6 +182,8 @@ SMALL = {
         r"at least \(9, 9\), got \(8, 9\)",
     ),
     "image without rows": (lambda: Conv2d(1, 1, 1)(ones(1, 1, 0, 4)), r"got \(0, 4\)"),
+    "nothing but padding": (lambda: Conv2d(64, 64, 3, padding=20)(ones(1, 64, 0, 4)), r"got \(40, 44\)"),
+    "nothing but padding, few channels": (lambda: Conv2d(3, 3, 3, padding=20)(ones(1, 3, 0, 4)), r"got \(40, 44\)"),
     "image without columns": (lambda: TransposeConv2d(1, 1, 3)(ones(1, 1, 4, 0)), r"from one of \(4, 0\)"),
     "padding that eats the output": (
         lambda: TransposeConv2d(1, 1, 3, padding=2)(ones(1, 1, 2, 9)),
@@ -199,6 +202,7 @@ BLOCK_INPUTS = {
     "Sigmoid of a number": (lambda: Sigmoid()(1.0), TypeError, "float"),
     "Sigmoid of integers": (lambda: Sigmoid()(ones(3, dtype=torch.int64)), TypeError, "int64"),
     "NearestUpsampling of rank 2": (lambda: NearestUpsampling(2)(ones(3, 3)), ValueError, r"\(3, 3\)"),
+    "NearestUpsampling of no rows": (lambda: NearestUpsampling(2)(ones(1, 3, 0, 4)), ValueError, r"\(1, 3, 0, 4\)"),
     "NearestUpsampling of a list": (lambda: NearestUpsampling(2)([1.0]), TypeError, "list"),
     "MSE of two shapes": (lambda: MSE()(ones(2, 3), ones(2, 4)), ValueError, r"\(2, 3\).*\(2, 4\)"),
     "MSE that would broadcast": (lambda: MSE()(ones(2, 3), ones(3)), ValueError, r"\(2, 3\).*\(3,\)"),
@@ -206,6 +210,10 @@ BLOCK_INPUTS = {
     "MSE of integers": (lambda: MSE()(*[ones(2, dtype=torch.uint8)] * 2), TypeError, "uint8"),
     "MSE of two devices": (lambda: MSE()(ones(2), ones(2, device="meta")), ValueError, "cpu.*meta"),
     "MSE without a target": (lambda: MSE()(ones(2), None), TypeError, "None"),
+    "to the device meta": (lambda: Conv2d(1, 1, 1).to("meta"), TypeError, "meta"),
+    "to float8": (lambda: Conv2d(1, 1, 1).to(torch.float8_e4m3fn), TypeError, "float8"),
+    "ReLU of a sparse tensor": (lambda: ReLU()(ones(3, 3).to_sparse()), TypeError, "sparse"),
+    "to integers, as a tensor": (lambda: Conv2d(1, 1, 1).to(ones(1).int()), TypeError, "int32"),
     "to integers": (lambda: Conv2d(1, 1, 1).to(torch.int64), TypeError, "int64"),
     "weight from a list": (lambda: setattr(Conv2d(1, 1, 1), "weight", [1.0]), TypeError, "list"),
     "weight from None": (lambda: setattr(Conv2d(1, 1, 1), "weight", None), TypeError, "None"),
@@ -260,7 +268,7 @@ IMAGES = {
     "int64": (images(4, 3, 32, 32).long(), TypeError, "uint8.*int64"),
     "bool": (images(4, 3, 32, 32).bool(), TypeError, "uint8.*bool"),
     "complex": (images(4, 3, 32, 32) + 0j, TypeError, "uint8.*complex64"),
-    "no storage": (torch.empty(4, 3, 32, 32, device="meta"), ValueError, "meta"),
+    "no storage": (torch.empty(4, 3, 32, 32, device="meta"), TypeError, "meta"),
     "list": ([[0.0]], TypeError, "list"),
     "None": (None, TypeError, "None"),
     "NaN": (one_pixel(math.nan), ValueError, r"\[0, 255\].*nan|(?i:nan).*\[0, 255\]"),
@@ -268,13 +276,22 @@ IMAGES = {
     "negative": (one_pixel(-1.0), ValueError, r"\[0, 255\].*-1"),
     "above 255": (one_pixel(255.5), ValueError, r"\[0, 255\].*255\.5"),
 }
+ODD_TENSORS = {
+    "sparse": (images(1, 3, 8, 8).to_sparse(), TypeError, "dense.*sparse"),
+    "float8": (images(1, 3, 8, 8).to(torch.float8_e4m3fn), TypeError, "float8"),
+    "nested": (torch.nested.nested_tensor([images(3, 8, 8)]), TypeError, "dense.*nested"),
+    "mkldnn": (images(1, 3, 8, 8).to_mkldnn(), TypeError, "dense.*mkldnn"),
+}
 NO_PIXELS = {
     "no rows": (images(4, 3, 0, 32), ValueError, r"\(4, 3, 0, 32\)"),
     "no columns": (images(4, 3, 32, 0), ValueError, r"\(4, 3, 32, 0\)"),
 }
 
 
-@pytest.mark.parametrize("x, error, words", (IMAGES | NO_PIXELS).values(), ids=IMAGES | NO_PIXELS)
+ALL_IMAGES = IMAGES | NO_PIXELS | ODD_TENSORS
+
+
+@pytest.mark.parametrize("x, error, words", ALL_IMAGES.values(), ids=ALL_IMAGES)
 def test_predict(model, x, error, words):
     check(lambda: model.predict(x), error, words)
 
@@ -310,6 +327,9 @@ RECIPES = {
     "lr of zero": (dict(lr=0), ValueError, "lr.*0"),
     "negative lr": (dict(lr=-0.1), ValueError, r"lr.*-0\.1"),
     "lr is NaN": (dict(lr=math.nan), ValueError, "lr.*nan"),
+    "lr beyond float32": (dict(lr=1e308), ValueError, "lr.*1e.308"),
+    "weight decay beyond float32": (dict(weight_decay=1e308), ValueError, "weight_decay.*1e.308"),
+    "augment as a tensor": (dict(augment=ones(2)), TypeError, "augment.*tensor"),
     "infinite lr": (dict(lr=math.inf), ValueError, "lr.*inf"),
     "zero epochs": (dict(num_epochs=0), ValueError, "num_epochs.*0"),
     "batches of none": (dict(batch_size=0), ValueError, "batch_size.*0"),
@@ -352,6 +372,14 @@ CHECKPOINTS = {
     "weights alone": lambda path, good: torch.save(Model().network.state_dict(), path),
     "a tensor": lambda path, good: torch.save(ones(3), path),
     "other weights": lambda path, good: changed_checkpoint(path, good, network={}),
+    "epochs as text": lambda path, good: changed_checkpoint(path, good, epochs="1"),
+    "epochs below none": lambda path, good: changed_checkpoint(path, good, epochs=-5),
+    "a velocity of another shape": lambda path, good: changed_state(path, good, velocity=ones(7)),
+    "a velocity of NaN": lambda path, good: changed_state(path, good, velocity=ones(3) * math.nan),
+    "a velocity that is none": lambda path, good: changed_state(path, good, velocity=3.0),
+    "no velocity": lambda path, good: changed_state(path, good, without="velocity"),
+    "an average of another shape": lambda path, good: changed_state(path, good, average=ones(7)),
+    "no average": lambda path, good: changed_state(path, good, without="average"),
 }
 
 
@@ -359,6 +387,14 @@ def changed_checkpoint(path, good, without=None, **changes):
     path.write_bytes(good)
     content = {**torch.load(path, weights_only=True), **changes}
     torch.save({k: v for k, v in content.items() if k != without}, path)
+
+
+def changed_state(path, good, without=None, **changes):
+    """With the last parameter's state changed"""
+    path.write_bytes(good)
+    *others, last = torch.load(path, weights_only=True)["state"]
+    last = {k: v for k, v in {**last, **changes}.items() if k != without}
+    changed_checkpoint(path, good, state=[*others, last])
 
 
 @pytest.fixture(scope="module")
@@ -372,7 +408,7 @@ def checkpoint(tmp_path_factory):
         return GOOD, GOOD
 
     with pytest.raises(KeyboardInterrupt):
-        Model().fit(pairs, 2, checkpoint=path)
+        Model().fit(pairs, 2, checkpoint=path, about=[fingerprint(GOOD)] * 2)
     return path.read_bytes()
 
 
@@ -432,6 +468,15 @@ def some_zip(path):
         archive.writestr("readme.txt", "no weights")
 
 
+def compressed(path, state):
+    torch.save(state | {"large": torch.zeros(10**7)}, path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+
+
 FILES = {
     "missing": (lambda path, state: None, FileNotFoundError),
     "a folder": (lambda path, state: path.mkdir(), FileNotFoundError),
@@ -446,6 +491,7 @@ FILES = {
     ),
     "noise": (lambda path, state: path.write_bytes(bytes(range(256)) * 40), ValueError),
     "a zip": (lambda path, state: some_zip(path), ValueError),
+    "compressed, of any size": (compressed, ValueError),
     "a pickled list": (lambda path, state: path.write_bytes(pickle.dumps([1, 2])), ValueError),
     "code to execute": (lambda path, state: torch.save({**state, "x": Malicious()}, path), ValueError),
     "pickled code": (lambda path, state: path.write_bytes(pickle.dumps(Malicious())), ValueError),

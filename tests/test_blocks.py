@@ -471,6 +471,18 @@ def test_small_sigmoids_keep_their_digits():
     torch.testing.assert_close(block.backward(torch.ones_like(x)), x.exp(), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("last", [1.0, math.inf, math.nan])
+def test_relu_lets_through_what_torchs_does(last):
+    x = torch.tensor([-1.0, math.nan, 1.0, 0.0, -0.0, math.inf, -math.inf, 2.0], dtype=torch.float64)
+    for value in (math.inf, math.nan, 3.0):
+        grad = torch.full_like(x, value)
+        grad[-1] = last
+        (expected,) = by_autograd(torch.relu, x, [], grad)[1:]
+        block = ReLU()
+        block(x)
+        torch.testing.assert_close(block.backward(grad), expected, rtol=0, atol=0, equal_nan=True)
+
+
 def test_relu_at_the_extremes():
     x = torch.tensor([-math.inf, -3e38, -1e-45, 0.0, 1e-45, 3e38, math.inf])
     block = ReLU()

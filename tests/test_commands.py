@@ -1,6 +1,8 @@
 """The commands that train, evaluate and compare, on a few small photos: what they write, and how they refuse."""
 
+import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from PIL import Image
 
 from Proj_Miniproject2.model import DEFAULT, Model, Recipe, save
 from Proj_Miniproject2.others import ablate, train
-from Proj_Miniproject2.others.__main__ import main
+from Proj_Miniproject2.others.__main__ import COMMANDS, main
 from Proj_Miniproject2.others.networks import NETWORKS
 from Proj_Miniproject2.others.photos import SIGMAS, PairStream, fixed, gaussian_pairs, load_photos
 from Proj_Miniproject2.others.recipes import FUNCTIONS, RUNS, Run
@@ -220,14 +222,16 @@ def test_distillation_comes_near_the_mean_of_the_symmetries(photos, tmp_path, mo
         ("train {photos} --out w.pth --num-epochs 0", "num_epochs"),
         ("train {photos} --out w.pth --pairs 0", "pairs must be at least 1"),
         ("train {photos} --out w.pth --seed -3", "seed must be at least 0"),
+        (f"train {{photos}} --out w.pth --seed {10**18}", "seed must be at most"),
+        ("train {photos} --out w.pth --lr 1e308", "lr must be positive and at most"),
         ("train {photos} --out w.pth --distill-epochs -1", "distill_epochs"),
         ("train {photos} --out w.pth --start nowhere.pth", "nowhere.pth"),
         ("train {photos} --out no/such/folder/w.pth", "there is no folder"),
         ("train {photos} --out .", "is a folder"),
         ("train {photos} --out w.pth --results no/such/folder/r.json", "there is no folder"),
-        ("train {photos} --out w.pth --num-epochs 1 --pairs 64 --lr 1e30 --average 0", "loss is"),
+        ("train {photos} --out w.pth --num-epochs 1 --pairs 64 --lr 1e30 --average 0", "its loss is"),
         ("evaluate nowhere.pkl", "nowhere.pkl"),
-        ("evaluate {readme}", "not a file of two tensors"),
+        ("evaluate {readme}", "can't be read, is damaged"),
         ("evaluate {val_data} --weights nowhere.pth", "nowhere.pth"),
         ("evaluate {val_data} --network unet --weights {bestmodel}", "not hold the weights of this network"),
         ("ablate {photos} results colours", "unknown studies colours"),
@@ -246,6 +250,8 @@ def test_bad_arguments(command, words, photos, val_data, tmp_path, monkeypatch, 
 
 
 def test_ctrl_c_is_one_line(photos, tmp_path, monkeypatch, capsys):
+    (tmp_path / "c").touch()
+
     def interrupt(*args):
         raise KeyboardInterrupt
 
@@ -254,6 +260,116 @@ def test_ctrl_c_is_one_line(photos, tmp_path, monkeypatch, capsys):
         main(f"train {photos} --out {tmp_path}/w.pth --checkpoint {tmp_path}/c".split())
     printed = capsys.readouterr().err.strip()
     assert exit.value.code == 130 and f"{tmp_path}/c" in printed and len(printed.splitlines()) == 1
+
+    with pytest.raises(SystemExit):  # before there is anything in the checkpoint
+        main(f"train {photos} --out {tmp_path}/w.pth --checkpoint {tmp_path}/d".split())
+    assert capsys.readouterr().err.strip() == "noise2noise train: stopped"
+
+
+class Trained:
+    """What `train.train` gives, in no time"""
+
+    def __init__(self, psnr, noisy_psnr=20.0):
+        self.results = {"psnr": psnr, "noisy_psnr": noisy_psnr}
+
+    def __call__(self, photos, run, checkpoint=None):
+        return Model(), self.results
+
+
+def test_bad_weights_do_not_replace_good_ones(photos, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "best.pth"
+    command = f"train {photos} --out {out}".split()
+    monkeypatch.setattr(train, "train", Trained(12.71))
+    main(command)
+    assert "worse than doing nothing" in capsys.readouterr().out and out.exists()
+    monkeypatch.setattr(train, "train", Trained(25.0))
+    main(command)
+    good = out.read_bytes()
+    monkeypatch.setattr(train, "train", Trained(float("nan")))
+    with pytest.raises(SystemExit) as exit:
+        main(command)
+    assert exit.value.code == 1 and "best-worse.pth" in capsys.readouterr().err and out.read_bytes() == good
+    Model().load_weights(tmp_path / "best-worse.pth")
+
+
+def test_weights_that_cannot_be_written_are_kept_elsewhere(photos, tmp_path, monkeypatch, capsys):
+    """As where the disk is full in the end."""
+    out, elsewhere = tmp_path / "w.pth", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    class Unlucky(Model):
+        def save_weights(self, path):
+            if path == out:
+                raise OSError("disk full")
+            super().save_weights(path)
+
+    monkeypatch.setattr(train, "train", lambda *args: (Unlucky(), {"psnr": 25.0, "noisy_psnr": 20.0}))
+    monkeypatch.setattr(train.tempfile, "tempdir", str(elsewhere))
+    with pytest.raises(SystemExit) as exit:
+        main(f"train {photos} --out {out}".split())
+    (kept,) = elsewhere.rglob("w.pth")
+    assert exit.value.code == 2 and str(kept) in capsys.readouterr().err
+    Model().load_weights(kept)
+
+
+def test_outputs_are_tried_out_before_any_work(photos, tmp_path, monkeypatch, capsys):
+    def read_only(*args, **kwargs):
+        raise OSError("Read-only file system")
+
+    monkeypatch.setattr("Proj_Miniproject2.others.files.tempfile.TemporaryFile", read_only)
+    monkeypatch.setattr(train, "load_photos", None)  # would be called, were it not found out before
+    with pytest.raises(SystemExit) as exit:
+        main(f"train {photos} --out {tmp_path}/w.pth".split())
+    assert exit.value.code == 2 and "Read-only" in capsys.readouterr().err
+
+
+def test_ablations_of_other_photos_are_refused(photos, tmp_path, monkeypatch, capsys):
+    authors = Path(__file__).parents[1] / "benchmarks" / "results" / "ablations"
+    before = {path: path.read_bytes() for path in authors.iterdir()}
+    monkeypatch.setattr(ablate, "train", None)
+    (tmp_path / "target.json").write_text('{"noisy": [{"psnr": 25, "photos": "650, sum of all pixels 3"}]}')
+    for folder in (authors, tmp_path):
+        with pytest.raises(SystemExit) as exit:
+            main(["ablate", str(photos), str(folder)])
+        assert exit.value.code == 2 and "results of other photos" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in authors.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["target.json"]
+
+
+@pytest.mark.parametrize("missing, extra", [("PIL", "photos"), ("tqdm", "photos"), ("matplotlib", "figures")])
+def test_a_missing_package_names_what_brings_it(missing, extra, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, missing, None)
+    results = tmp_path / "r.json"
+    results.write_text('{"curve": [{"pairs": 1, "loss": 1, "psnr": 1}]}')
+    command = f"plot {results} --out {tmp_path}/p.png" if extra == "figures" else f"train {photos} --out {tmp_path}/w"
+    with pytest.raises(SystemExit) as exit:
+        main(command.split())
+    printed = capsys.readouterr().err
+    assert exit.value.code == 2 and f"{missing}" in printed and f"[{extra}]" in printed
+    assert len(printed.strip().splitlines()) == 1
+
+
+def test_results_are_json_whatever_the_numbers(val_data, tmp_path):
+    noisy, _ = torch.load(val_data, weights_only=True)
+    save((noisy, noisy), tmp_path / "same.pkl")
+    main(f"evaluate {tmp_path}/same.pkl --results {tmp_path}/r.json".split())
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    written = json.loads((tmp_path / "r.json").read_text(), parse_constant=refuse)
+    assert written["the file's own noise"]["noisy"] is None
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_defaults(command):
+    """Of every option that has one."""
+    parser = argparse.ArgumentParser()
+    COMMANDS[command].add_arguments(parser)
+    for action in parser._actions:
+        shown = action.help % {"default": action.default} if action.help else ""
+        assert action.help and (action.default in (None, False, argparse.SUPPRESS) or f"({action.default})" in shown)
+        assert action.default is not None or not action.choices or "(" in shown
 
 
 def test_named_runs():

@@ -200,6 +200,7 @@ def grade(monkeypatch, capsys):
             status = error.code
         return status, "".join(capsys.readouterr())
 
+    run.module = grader
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on images so small, threads cost more than they give
     yield run
@@ -218,6 +219,8 @@ def test_good_submission_passes_from_any_folder(style, submission, data, tmp_pat
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.count("[PSNR ") == 2
     assert "warning" not in run.stdout and "skipped 'model.py has TransposeConv2d" in run.stdout
+    assert "the course's checks, 1 to 6: 6 passed\n" in run.stdout
+    assert "what we check further, 7: 7 passed, 1 not asked for" in run.stdout
 
 
 # what is broken -> how, the numbers and names of the checks that fail, and what they say
@@ -249,7 +252,17 @@ FAULTS = {
         "MSE.backward after forward(prediction, target) is wrong",
     ),
     "learning rate": ({"rate": "2 * self.lr"}, {"7_sgd"}, "SGD(network.param(), 0.1).step(): the parameter"),
-    "constructor": ({"sgd_argument": "params, network, data"}, {"7_sgd"}, "SGD works in no form"),
+    "transposed by half": (
+        {
+            "more": "class TransposeConv2d(TransposeConv2d):\n"
+            "    def forward(self, x):\n"
+            "        return super().forward(x) / 2"
+        },
+        {"7_transpose_conv2d"},
+        "TransposeConv2d(3, 3, 3).forward is wrong",
+    ),
+    "no gradient": ({"pairs": "[(value, None) for value, _ in self.pairs]"}, None, "is NoneType"),
+    "late gradient": ({"sgd_pairs": "[(v, None) for v, _ in params]"}, {"7_sgd"}, "SGD works in no form"),
     "range [0, 1]": ({"predict": "smooth / 255"}, {"5_training"}, "instead of [0, 255]?"),
     "range": ({"predict": "x + 10"}, {"3_predict", "4_pretrained", "5_training"}, "outside [0, 255]"),
     "not a number": ({"predict": "x / 0"}, {"3_predict", "4_pretrained", "5_training"}, "outside [0, 255]"),
@@ -273,9 +286,23 @@ def test_fault_is_named(name, submission, data, grade):
     faults, checks, message = FAULTS[name]
     status, printed = grade("-p", submission(**faults), "-d", data)
     assert status == 1
-    assert failed(printed) == checks
+    assert failed(printed) == checks or checks is None
     assert message in printed
+    further = len([check for check in failed(printed) if check[0] == "7"])
+    assert f"{further} failed" in printed.splitlines()[-1] or not further
 
+
+# a transposed convolution whose weight means another thing
+TRANSPOSED = """
+class TransposeConv2d(Block):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0):
+        weight = torch.randn({shape}, kernel_size, kernel_size) / 9
+        bias = torch.randn(out_channels) / 9
+        super().__init__(lambda x, w, b: F.conv_transpose2d(x, w{turn}, b, stride, padding), weight, bias)
+
+
+Upsampling = TransposeConv2d
+"""
 
 # other shapes that the class gave to the blocks
 VARIANTS = {
@@ -290,6 +317,38 @@ VARIANTS = {
         "        self.pairs[1] = [tensor.view(-1, 1, 1) for tensor in self.pairs[1]]\n"
         "        function, self.bias = self.function, self.bias.view(-1, 1, 1)\n"
         "        self.function = lambda x, w, b: function(x, w, b.flatten())\n"
+    },
+    "transposed, kernels turned round": {
+        "more": TRANSPOSED.format(turn=".flip(2, 3)", shape="in_channels, out_channels")
+    },
+    "transposed, as a convolution": {
+        "more": TRANSPOSED.format(turn=".transpose(0, 1)", shape="out_channels, in_channels")
+    },
+    "transposed, both": {
+        "more": TRANSPOSED.format(turn=".flip(2, 3).transpose(0, 1)", shape="out_channels, in_channels")
+    },
+    "activations with parameters": {"more": "ReLU.weight = ReLU.bias = Sigmoid.weight = Sigmoid.bias = torch.ones(3)"},
+    "gradients of None": {
+        "pairs": "[(value, gradient if gradient.any() else None) for value, gradient in self.pairs]",
+        "sgd_pairs": "list(params)",
+    },
+    "parameters are objects": {
+        "more": "class Parameter:\n"
+        "    def __init__(self, data):\n"
+        "        self.data = data\n\n\n"
+        "class Conv2d(Conv2d):\n"
+        "    def __init__(self, *args, **kwargs):\n"
+        "        super().__init__(*args, **kwargs)\n"
+        "        self.weight, self.bias = Parameter(self.weight), Parameter(self.bias)\n\n"
+        "    def param(self):\n"
+        "        return [(Parameter(value), gradient) for value, gradient in self.pairs]\n",
+        "sgd_pairs": "[(value.data, gradient) for value, gradient in params]",
+    },
+    "other names": {
+        "more": "MSELoss, ConvTranspose2d, Relu = MSE, TransposeConv2d, ReLU\ndel MSE, TransposeConv2d, ReLU"
+    },
+    "Upsample": {
+        "more": "Upsample = lambda factor: Block(lambda x: F.interpolate(x, scale_factor=factor))\ndel TransposeConv2d"
     },
     "Upsampling by a factor": {"Upsampling": "lambda factor: Block(lambda x: F.interpolate(x, scale_factor=factor))"},
     "Upsampling, then convolution": {
@@ -308,8 +367,66 @@ VARIANTS = {
 def test_variant_is_accepted(name, submission, data, grade):
     status, printed = grade("-p", submission(**VARIANTS[name]), "-d", data)
     # the course's own check hands conv.bias to torch, which wants it of shape (C,)
-    expected = {"6_forward"} if name.startswith("bias") else set()
+    expected = {"6_forward"} if name.startswith(("bias", "parameters")) else set()
     assert (status, failed(printed)) == (len(expected), expected), printed
+    assert "can't tell" not in printed
+
+
+UNKNOWN = {
+    "SGD of four": ({"sgd_argument": "params, network, data"}, "SGD takes (params, network, data, lr)"),
+    "Upsampling of five": ({"Upsampling": "lambda a, b, c, d, e: None"}, "Upsampling takes none of"),
+    "weight of another shape": (
+        {
+            "more": TRANSPOSED.format(
+                turn=".permute(2, 3, 0, 1)", shape="kernel_size, kernel_size, in_channels, out_channels"
+            ).replace(", kernel_size, kernel_size) / 9", ") / 9")
+        },
+        "TransposeConv2d(2, 3, 5) has parameters of shapes [(5, 5, 2, 3), (3,)]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_unknown_conventions_are_no_fault(name, submission, data, grade):
+    faults, message = UNKNOWN[name]
+    status, printed = grade("-p", submission(**faults), "-d", data)
+    assert (status, failed(printed)) == (0, set()), printed
+    assert message in printed and "can't tell" in printed.splitlines()[-1]
+
+
+def test_drawn_scenes_fail_no_training(submission, grade, monkeypatch):
+    """A network trained on photos may lose on them. No output at all is a fault as anywhere."""
+    monkeypatch.setattr(grade.module, "PAIRS", 20)
+    monkeypatch.setattr(grade.module, "IMAGES", 10)
+    status, printed = grade("-p", submission(predict="x"))
+    assert (status, failed(printed)) == (0, set()) and "1 can't tell" in printed.splitlines()[-2]
+
+
+def test_weights_of_a_gpu_are_loaded(submission, data, grade, monkeypatch):
+    project = submission()
+    path = project / "Miniproject_2" / "bestmodel.pth"
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        torch.save(torch.tensor(0.9), path)
+    load = torch.load
+    status, printed = grade("-p", project, "-d", data)
+    assert (status, failed(printed)) == (0, set()), printed
+    assert torch.load is load
+
+
+def test_a_missing_package_is_named_in_one_line(submission, data, grade):
+    status, printed = grade("-p", submission(import_blocks="import torch_vision"), "-d", data)
+    assert status == 2 and len(printed.strip().splitlines()) == 2
+    assert "needs the package torch_vision" in printed
+
+
+def test_a_project_is_found_in_its_repository(submission, data, grade):
+    root = submission().parent
+    status, printed = grade("-p", root, "-d", data)
+    assert (status, failed(printed)) == (0, set()), printed
+    (root / "Proj_4" / "Miniproject_2").mkdir(parents=True)
+    (root / "Proj_4" / "Miniproject_2" / "model.py").touch()
+    assert_refused(*grade("-p", root, "-d", data), "holds several projects")
 
 
 def test_missing_files(submission, data, grade):

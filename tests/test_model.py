@@ -1,10 +1,13 @@
 """Model: the report's network, predict on any image, train on pairs, and the weights beside model.py."""
 
+import math
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
@@ -364,6 +367,120 @@ def test_recipes_hold_pythons_numbers():
     assert recipe == Recipe(lr=0.01, batch_size=4, momentum=0.5)
 
 
+def test_a_checkpoint_can_be_read_whatever_numbers_it_was_told(tmp_path):
+    """NumPy's and fractions are converted, or refused before the first step."""
+    data, path = pairs(4), tmp_path / "checkpoint.pth"
+    recipe = Recipe(num_epochs=np.int64(1), lr=np.logspace(-3, -1, 3)[1], augment=np.bool_(True))
+    options = dict(recipe=recipe, seed=np.int64(1), about={"sigma": np.float64(2.5), "sizes": (3, 4)}, checkpoint=path)
+    Model().fit(lambda epoch: data, **options)
+    assert Model().fit(lambda epoch: data, **options | {"seed": 1}) == {}
+    for wrong in (dict(seed=math.nan), dict(seed="1"), dict(about=np.ones(2)), dict(about=math.nan)):
+        with pytest.raises((TypeError, ValueError), match="seed|JSON"):
+            Model().fit(lambda epoch: data, **options | wrong)
+
+
+def test_the_same_weights_make_the_same_file(tmp_path):
+    path, script = tmp_path / "weights.pth", "from Proj_Miniproject2.model import save; save({'a': 1}, 'weights.pth')"
+    contents = set()
+    for _ in range(2):
+        environment = os.environ | {"PYTHONPATH": os.getcwd()}
+        subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+
+
+def test_weights_are_saved_and_loaded(model, tmp_path):
+    path, other = tmp_path / "weights.pth", Model()
+    model.save_weights(path)
+    other.load_weights(path)
+    assert same(values(other), values(model)) and os.listdir(tmp_path) == ["weights.pth"]
+
+
+def test_a_full_disk_is_an_oserror(model, tmp_path):
+    """A limit on the size of files stands in for it."""
+    path = tmp_path / "weights.pth"
+    path.write_text("old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            model.save_weights(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["weights.pth"]
+
+
+def test_small_images_come_in_small_batches(model, monkeypatch):
+    """As large as what the network sees of them, a whole cell of its grid."""
+    pixels, network = [], model.network
+
+    def forward(input):
+        pixels.append(input.shape[0] * input.shape[2] * input.shape[3])
+        return Sequential.forward(network, input)
+
+    monkeypatch.setattr(network, "forward", forward)
+    monkeypatch.setattr(Model, "BATCH_PIXELS", 2**10)
+    for shape in ((100, 3, 1, 1), (50, 3, 5, 6)):
+        model.predict(torch.zeros(shape, dtype=torch.uint8))
+    assert max(pixels) == 2**10
+
+
+def test_values_between_0_and_1_get_a_warning(model):
+    with pytest.warns(UserWarning, match=r"from 0.0 to 1.0: the range is \[0, 255\]") as caught:
+        model.predict(torch.tensor([0.0, 1.0]).expand(1, 3, 4, 2))
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for quiet in (torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4).byte(), torch.full((1, 3, 4, 4), 1.5)):
+            model.predict(quiet)
+
+
+def test_progress_says_that_weights_are_tuned(capsys):
+    model = Model()
+    model.load_pretrained_model()
+    model.train(*pairs(2), num_epochs=1)
+    assert capsys.readouterr().out.startswith("fine-tuning, epoch 1/1: loss")
+    model.train(*pairs(2), num_epochs=1, recipe=DEFAULT)
+    assert capsys.readouterr().out.startswith("epoch 1/1: loss")
+
+
+def precisions():
+    backends = torch.backends
+    return [
+        b.fp32_precision
+        for b in (backends, backends.mkldnn, backends.mkldnn.matmul, backends.mkldnn.conv, backends.cuda.matmul)
+    ]
+
+
+@pytest.mark.parametrize("setting", ["none", "ieee", "tf32", "bf16"])
+@pytest.mark.parametrize("where", [torch.backends, torch.backends.mkldnn.matmul], ids=["all", "products"])
+def test_the_precision_of_products_is_put_back(model, where, setting):
+    """With torch's newer settings, too, by threads that overlap, and by Ctrl-C."""
+    images, before = random_images(1, 3, 8, 8), where.fp32_precision
+    try:
+        where.fp32_precision = setting
+        expected = precisions()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(model.predict, [images] * 40))
+        assert precisions() == expected
+        with pytest.raises(KeyboardInterrupt), module.fast_products(model.device):
+            raise KeyboardInterrupt
+        assert precisions() == expected
+    finally:
+        where.fp32_precision = before
+
+
+def test_products_are_fast_only_where_they_stay_exact(model, monkeypatch):
+    setting, cpu = torch.backends.mkldnn.matmul, torch.device("cpu")
+    before = setting.fp32_precision
+    for exact in (True, False):
+        monkeypatch.setattr(module, "exact_at_bfloat16", lambda exact=exact: exact)
+        with module.fast_products(cpu):
+            assert setting.fp32_precision == ("bf16" if exact else before)
+        with module.fast_products(torch.device("cuda")):
+            assert setting.fp32_precision == before
+
+
 def test_the_default_dtype_and_inference_mode_play_no_part(model):
     images, (noisy, target) = random_images(1, 3, 8, 8), pairs(4)
     torch.set_default_dtype(torch.float64)
@@ -376,6 +493,8 @@ def test_the_default_dtype_and_inference_mode_play_no_part(model):
     with torch.inference_mode():
         made_there = Model()
         made_there.predict(images)
+        made_there.network.to(torch.float64).to(torch.float32)
+        assert not any(tensor.is_inference() for pair in made_there.network.param() for tensor in pair)
     made_there.train(noisy, target, num_epochs=1)
 
 
@@ -397,12 +516,27 @@ def test_a_diverging_training_leaves_the_weights():
     assert same(values(model), before)
 
 
+@pytest.mark.parametrize("average", [0, 0.9])
+def test_the_very_last_step_may_not_diverge(average):
+    """Whose loss nobody sees any more."""
+    model, before = Model(), []
+    before.append(values(model))
+    recipe = replace(REPORT, schedule=lambda progress: math.nan, average=average, batch_size=4)
+    with pytest.raises(FloatingPointError, match="diverged"):
+        model.train(*pairs(4), num_epochs=1, recipe=recipe)
+    assert same(values(model), before[0])
+
+
 # ----------------------------------------------------------------------------------------------------------
 # Checkpoints
 
 
 class Interrupt(Exception):
     pass
+
+
+def about(data):
+    return [module.fingerprint(images) for images in data]
 
 
 def interrupted_fit(model, data, epochs, stop, **options):
@@ -414,7 +548,7 @@ def interrupted_fit(model, data, epochs, stop, **options):
         return data
 
     with pytest.raises(Interrupt):
-        model.fit(fresh_pairs, epochs, **options)
+        model.fit(fresh_pairs, epochs, about=about(data), **options)
 
 
 @pytest.mark.parametrize("stop", [1, 2])
@@ -438,8 +572,13 @@ def test_resumed_training_gives_the_same_weights(tmp_path, recipe, stop):
     assert same(values(second), values(whole))
 
     other = Model()
-    with pytest.raises(ValueError, match="another training: its about"):
+    with pytest.raises(ValueError, match='another training, of "about": .* instead of "about": "other photos"'):
         other.fit(lambda epoch: data, 3, recipe=recipe, seed=5, checkpoint=path, about="other photos")
+    with pytest.raises(ValueError, match=r'training, of "warmup": [\d.]+, instead of "warmup": 0.5,$'):
+        other.train(*data, num_epochs=3, recipe=replace(recipe, warmup=0.5), seed=5, checkpoint=path)
+    for changed in ((data[0], data[1] + 1), (data[0].float(), data[1]), data[::-1]):
+        with pytest.raises(ValueError, match="another training, of .*sum of all bytes"):
+            other.train(*changed, num_epochs=3, recipe=recipe, seed=5, checkpoint=path)
 
     third = Model()  # what is complete is only read
     third.train(*data, num_epochs=3, recipe=recipe, seed=5, checkpoint=path)

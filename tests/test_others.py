@@ -302,8 +302,10 @@ def test_load_photos_in_order_as_rgb_upright_and_large_enough(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     third = write_image(tmp_path / "c.png", 260, 280, seed=3, exif=exif)
-    write_image(tmp_path / "d.webp", 50, 100, mode="RGBA")
+    write_image(tmp_path / "d.webp", 50, 100)
     write_image(tmp_path / "e.bmp", 300, 64)
+    write_image(tmp_path / "f.jp2", 256, 256)
+    Image.new("RGBA", (256, 256), (1, 2, 3, 255)).save(tmp_path / "g.png")  # nothing shines through
     (tmp_path / "notes.txt").write_text("no photo")
     (tmp_path / "folder.jpg").mkdir()
     with warnings.catch_warnings():
@@ -315,13 +317,34 @@ def test_load_photos_in_order_as_rgb_upright_and_large_enough(tmp_path):
         (3, 280, 260),
         (3, 256, 512),
         (3, 1200, 256),
+        (3, 256, 256),
+        (3, 256, 256),
     ]
     assert all(photo.dtype == torch.uint8 for photo in photos)
     assert torch.equal(photos[0], first.permute(2, 0, 1))
     assert torch.equal(photos[1], second.permute(2, 0, 1))
     assert torch.equal(photos[2], third.permute(2, 0, 1).rot90(-1, (1, 2)))
     assert min(load_photos(tmp_path, min_side=400)[0].shape[1:]) == 400
-    assert len(PairStream(photos)) == 5
+    assert len(PairStream(photos)) == 7
+
+
+def test_photos_that_would_lose_something_are_named_and_skipped(tmp_path):
+    deep = torch.randint(65536, (256, 256), generator=rng()).numpy()
+    write_image(tmp_path / "good.png", 256, 256)
+    write_image(tmp_path / "seen through.png", 256, 256, mode="RGBA")
+    Image.fromarray(deep.astype("uint16")).save(tmp_path / "16 bits.png")
+    Image.fromarray(deep.astype("int32")).save(tmp_path / "32 bits.tif")
+    Image.fromarray(deep.astype("float32")).save(tmp_path / "float.tif")
+    write_image(tmp_path / "strip.png", 1, 6000)
+    pages = [Image.new("RGB", (256, 256), (i, i, i)) for i in range(3)]
+    for name in ("pages.tif", "moving.gif"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    (tmp_path / "raw.heic").write_bytes(b"....ftypheic")
+    with pytest.warns(UserWarning) as caught:
+        assert len(load_photos(tmp_path)) == 1
+    named = sorted(str(warning.message).removeprefix(f"skipped {tmp_path}/").split(":")[0] for warning in caught)
+    assert named == sorted(p.name for p in tmp_path.iterdir() if p.name != "good.png")
+    assert any("6000 x 1 pixels is too small" in str(warning.message) for warning in caught)
 
 
 def test_unreadable_photos_are_named_and_skipped(tmp_path):
@@ -432,8 +455,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     before = path.read_bytes()
 
     def broken(data, file):
-        with open(file, "wb") as half:
-            half.write(b"half")
+        file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", broken)
@@ -451,6 +473,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
         (["two", "two/00.png"], "got the file"),
         (["two", "out", "--train", "0"], "train must be at least 1"),
         (["two", "out", "--val", "-3"], "val must be at least 1"),
+        (["two", "out", "--seed", "-3"], "seed must be at least 0"),
         (["two", "out", "--train", "many"], "invalid int value"),
         (["two"], "required: out"),
     ],

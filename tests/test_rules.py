@@ -16,7 +16,7 @@ PLUMBING = """
     device dtype Tensor Generator Size load save is_tensor cuda.is_available
     float16 bfloat16 float32 float64 uint8 int8 int16 int32 int64 bool float double long
     no_grad inference_mode is_grad_enabled set_grad_enabled
-    get_float32_matmul_precision set_float32_matmul_precision
+    backends.mkldnn
 """
 ALLOWED = {f"torch.{name}" for name in (ARITHMETIC + PLUMBING).split()}
 # "torch", "torch.nn", "torch.nn.functional", "torch.cuda": good for what is below them, not as values

@@ -4,13 +4,14 @@ import argparse
 import sys
 
 from . import ablate, denoise, evaluate, pairs, plots, train
+from .files import Incomplete
 
 COMMANDS = {"denoise": denoise, "train": train, "evaluate": evaluate, "plot": plots, "pairs": pairs, "ablate": ablate}
 
 
 def main(args=None):
     """Runs one command. Exit status 2 for bad arguments or files, with one line on stderr; 1 where only a part could be
-    done; 130 after Ctrl-C."""
+    done, or the weights are bad; 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="noise2noise", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
@@ -27,11 +28,12 @@ def main(args=None):
         fail(args, f"{error.name} is missing: pip install 'proj-miniproject2[{extra}]' brings it", 2)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         fail(args, error, 2)
-    except denoise.Incomplete as error:
+    except Incomplete as error:
         fail(args, error, 1)
     except KeyboardInterrupt:
         checkpoint = getattr(args, "checkpoint", None)
-        fail(args, f"stopped{f': {checkpoint} holds what was trained' if checkpoint else ''}", 130)
+        kept = f": {checkpoint} holds what was trained" if checkpoint and checkpoint.exists() else ""
+        fail(args, f"stopped{kept}", 130)
 
 
 def fail(args, message, status):

@@ -12,39 +12,12 @@ from pathlib import Path
 
 import torch
 
-from .files import photo_paths
+from .files import Incomplete, photo_paths, read_image
 from .networks import NETWORKS
 
 
-def read(path):
-    """A Pillow image of mode L, LA, RGB or RGBA, upright, with its `info`. ValueError for what would lose something."""
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as file:
-        if getattr(file, "n_frames", 1) > 1:
-            raise ValueError(f"holds {file.n_frames} pictures, not one")
-        bits = file.tag_v2.get(258, (8,)) if file.format == "TIFF" else (8,)
-        if file.mode[0] in "IF" or max(bits) > 8 or (file.format == "PNG" and _png_depth(path) > 8):
-            raise ValueError("has more than 8 bits a value, which would be lost")
-        info = dict(file.info)
-        if file.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-            info.pop("icc_profile", None)  # of colours that it will no longer have
-        image = ImageOps.exif_transpose(file)
-        info["exif"] = image.getexif().tobytes() if len(image.getexif()) else b""
-        mode = ("L" if image.mode in ("1", "L", "LA") else "RGB") + "A" * image.has_transparency_data
-        image = image.convert(mode)
-    image.info = {key: info[key] for key in ("icc_profile", "exif", "dpi") if info.get(key)}
-    return image
-
-
-def _png_depth(path):
-    """Bits a value, from the header: Pillow opens PNGs of 16 bits a channel with 8."""
-    with open(path, "rb") as file:
-        return file.read(25)[24]
-
-
 def denoise(model, image):
-    """What the model makes of a Pillow image as `read` gives it: one of the same mode, with the same alpha."""
+    """What the model makes of a Pillow image as `read_image` gives it: one of the same mode, with the same alpha."""
     from PIL import Image
 
     colours = image.convert("RGB")
@@ -132,7 +105,7 @@ def main(args):
     failed = []
     for file, output in tqdm(jobs, desc="denoise", unit="picture", disable=None):
         try:
-            before = read(file)
+            before = read_image(file)
             after = denoise(model, before)
             output.parent.mkdir(parents=True, exist_ok=True)
             write(after, output)
@@ -142,7 +115,3 @@ def main(args):
             failed.append(f"{file}: {' '.join(str(error).split()) or type(error).__name__}")
     if failed:
         raise Incomplete(f"{len(failed)} of {len(jobs)} pictures were not denoised:\n" + "\n".join(failed))
-
-
-class Incomplete(Exception):
-    """Some files were done and others not."""

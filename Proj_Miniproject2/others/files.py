@@ -1,34 +1,66 @@
-"""Reading and writing: pairs as the course's files hold them, and results."""
+"""Reading and writing: pictures, pairs as the course's files hold them, and results."""
 
 import json
 import math
 import os
+import tempfile
 from pathlib import Path
 
 import torch
 
+from ..model import load
+
+
+class Incomplete(Exception):
+    """A command did a part of its work only, or is not content with it."""
+
+
+# Pictures that Pillow can't read, or not everywhere: they are tried, so that nobody misses them in silence.
+OTHER_PICTURES = {".avif", ".jp2", ".jxl", ".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf"}
+
 
 def photo_paths(folder):
-    """The files in a folder and its subfolders whose endings are of formats that Pillow reads, sorted."""
+    """The files in a folder and its subfolders whose endings are those of pictures, sorted."""
     from PIL import Image
 
-    readable = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
+    readable = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN} | OTHER_PICTURES
     return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in readable and path.is_file())
+
+
+def read_image(path):
+    """A Pillow image of mode L, LA, RGB or RGBA, upright, with its `info`. ValueError for what would lose something."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as file:
+        if getattr(file, "n_frames", 1) > 1:
+            raise ValueError(f"holds {file.n_frames} pictures, not one")
+        bits = file.tag_v2.get(258, (8,)) if file.format == "TIFF" else (8,)
+        if file.mode[0] in "IF" or max(bits) > 8 or (file.format == "PNG" and _png_depth(path) > 8):
+            raise ValueError("has more than 8 bits a value, which would be lost")
+        info = dict(file.info)
+        if file.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+            info.pop("icc_profile", None)  # of colours that it will no longer have
+        image = ImageOps.exif_transpose(file)
+        info["exif"] = image.getexif().tobytes() if len(image.getexif()) else b""
+        mode = ("L" if image.mode in ("1", "L", "LA") else "RGB") + "A" * image.has_transparency_data
+        image = image.convert(mode)
+    image.info = {key: info[key] for key in ("icc_profile", "exif", "dpi") if info.get(key)}
+    return image
+
+
+def _png_depth(path):
+    """Bits a value, from the header: Pillow opens PNGs of 16 bits a channel with 8."""
+    with open(path, "rb") as file:
+        return file.read(25)[24]
 
 
 def read_pair(path):
     """The (noisy, clean) of a file; ValueError if it holds anything but two equal uint8 (N, 3, H, W)."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        pair = torch.load(path, weights_only=True)
-        noisy, clean = pair
-        fits = noisy.dtype == clean.dtype == torch.uint8 and noisy.shape == clean.shape and noisy.dim() == 4
-    except Exception as error:  # torch raises many kinds for files that it can't read, with advice that is no good here
-        raise ValueError(f"{path} is not a file of two tensors") from error
-    if not fits or noisy.shape[1] != 3:
+    pair = load(path, "cpu", tuple)
+    kinds = [(t.dtype, t.dim(), *t.shape) if isinstance(t, torch.Tensor) else None for t in pair]
+    if len(pair) != 2 or kinds[0] != kinds[1] or not kinds[0] or kinds[0][:2] != (torch.uint8, 4) or kinds[0][3] != 3:
         raise ValueError(f"{path} should hold two uint8 tensors of one shape (N, 3, H, W)")
-    return noisy, clean
+    return pair
 
 
 def write_json(content, path):
@@ -59,5 +91,5 @@ def check_outputs(*paths):
             raise IsADirectoryError(f"{path} is a folder, not a file to write")
         if not path.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
-        if not os.access(path.parent, os.W_OK):
-            raise PermissionError(f"{path.parent} is a folder that can't be written to")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass

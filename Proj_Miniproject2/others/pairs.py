@@ -22,6 +22,7 @@ def make_pairs(photos, out, train=50_000, val=1_000, seed=0):
 
     check_int("train", train, 1)
     check_int("val", val, 1)
+    check_int("seed", seed, 0)
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"expected a folder to write to, got the file {out}")

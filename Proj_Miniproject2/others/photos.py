@@ -6,22 +6,30 @@ from pathlib import Path
 import torch
 
 from ..model import check_int
-from .files import photo_paths
+from .files import photo_paths, read_image
 from .noise import block_mean, camera_noise, draw_offsets, gaussian_noise, to_uint8
 
 HELD_OUT = 14  # one photo in so many is set aside
 MIXED_SHARE, SIGMAS = 0.2, (3, 6, 12, 25)  # of the pairs in `mixed`, and their noise
 CROP = 64  # side of the images of `camera`
+MOST_ENLARGED = 8  # times, of a photo that is smaller than wanted
 CHUNK = 1000  # pairs gathered at once: bounds the memory for indices
 
 
 def read_photo(path, min_side=1):
-    """A photo, upright, as uint8 (3, H, W); upscaled (bicubic) if its short side is below `min_side`."""
-    from PIL import Image, ImageOps
+    """A photo, upright, as uint8 (3, H, W); upscaled (bicubic) if its short side is below `min_side`.
 
-    with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file).convert("RGB")
-    short = min(image.size)
+    ValueError for what would lose something (see `read_image`), transparent parts, too, and for one that would have to
+    be enlarged more than MOST_ENLARGED times.
+    """
+    from PIL import Image
+
+    image = read_image(path)
+    if image.mode.endswith("A") and image.getchannel("A").getextrema()[0] < 255:
+        raise ValueError("has transparent parts, which would be lost")
+    image, short = image.convert("RGB"), min(image.size)
+    if short * MOST_ENLARGED < min_side:
+        raise ValueError(f"of {image.width} x {image.height} pixels is too small to be enlarged to {min_side}")
     if short < min_side:
         width, height = (max(min_side, round(side * min_side / short)) for side in image.size)
         image = image.resize((width, height), Image.Resampling.BICUBIC)
@@ -33,8 +41,8 @@ def load_photos(folder, min_side=256):
     """All photos in `folder` and its subfolders, in the order of their paths.
 
     Returns a list of uint8 tensors (3, H, W). A photo with a side below `min_side` is upscaled (bicubic) to
-    `min_side` on its short side. An unreadable photo is named in a warning and skipped. Raises ValueError if
-    `folder` is no folder or holds no readable photo.
+    `min_side` on its short side. A photo that `read_photo` refuses is named in a warning and skipped. Raises
+    ValueError if `folder` is no folder or holds no readable photo.
     """
     from tqdm import tqdm
 
@@ -47,7 +55,7 @@ def load_photos(folder, min_side=256):
         try:
             photos.append(read_photo(path, min_side))
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
-            warnings.warn(f"skipped unreadable photo {path}: {error}", stacklevel=2)
+            warnings.warn(f"skipped {path}: {error}", stacklevel=2)
     if not photos:
         raise ValueError(f"no readable photo in {folder}")
     return photos

@@ -176,7 +176,7 @@ class Run:
 
     def __post_init__(self):
         check_int("pairs", self.pairs)
-        check_int("seed", self.seed, 0)
+        check_int("seed", self.seed, 0, 10**12)
         check_int("distill_epochs", self.distill_epochs, 0)
         known = NETWORKS | VARIANTS
         if self.network not in known:

@@ -7,14 +7,15 @@ option changes one thing of it.
 """
 
 import argparse
+import tempfile
 import time
 from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
 
-from ..model import Recipe, load, save
-from .files import check_outputs, write_json
+from ..model import Recipe, load
+from .files import Incomplete, check_outputs, write_json
 from .metrics import psnr
 from .networks import NETWORKS, VARIANTS, widen
 from .noise import gaussian_noise
@@ -54,12 +55,17 @@ def validation(photos, run):
     return noisy, clean
 
 
+def known_by(photos):
+    """By what results and checkpoints know their photos (or lists of shots) again."""
+    total = sum(int(image.sum()) for photo in photos for image in (photo if isinstance(photo, list) else [photo]))
+    return f"{len(photos)}, sum of all pixels {total}"
+
+
 def start_from(model, path):
     """Give the model the weights of a file, of its own network or a narrower one. Raises as `Model.load_weights`."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file of weights {path}")
+    state = load(path, model.device)
     try:
-        widen(model.network, load(path, model.device))
+        widen(model.network, state)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{path} holds the weights neither of this network nor of a narrower one") from error
 
@@ -74,9 +80,7 @@ def train(photos, run, checkpoint=None):
     Returns (model, results), the results a dict for JSON; its seconds are those since the last start or resumption.
     """
     training, held_out = split(photos)
-    total = sum(int(image.sum()) for photo in photos for image in (photo if run.source is shots else [photo]))
-    # With this a checkpoint of other photos is refused.
-    about = {"photos": f"{len(photos)}, sum of all pixels {total}", **run.describe()}
+    about = {"photos": known_by(photos), **run.describe()}  # with this a checkpoint of other photos is refused
     torch.manual_seed(run.seed)
     model = run.make_model()
     model.loss = run.loss()
@@ -171,10 +175,20 @@ def main(args):
         raise ValueError(f"the source {run.source.__name__} goes with {'photos' if args.shots else '--shots'}")
     photos = read_scenes(args.shots) if args.shots else load_photos(args.photos)
     model, results = train(photos, run, args.checkpoint)
-    save(model.network.to("cpu").state_dict(), args.out)
-    if args.results:
-        write_json(results, args.results)
     judge = "against another shot, on the scenes" if args.shots else "on the photos"
     print(f"{results['psnr']:.2f} dB {judge} set aside (noisy: {results['noisy_psnr']:.2f} dB)")
-    if not results["psnr"] > results["noisy_psnr"]:
+    worse, out = not results["psnr"] > results["noisy_psnr"], args.out
+    if worse and out.exists():
+        out = out.with_name(f"{out.stem}-worse{out.suffix}")
+    try:
+        model.save_weights(out)
+    except OSError as error:
+        out = Path(tempfile.mkdtemp(), out.name)
+        model.save_weights(out)
+        raise OSError(f"{args.out} can't be written, the weights are in {out}: {error}") from error
+    if args.results:
+        write_json(results, args.results)
+    if out != args.out:
+        raise Incomplete(f"these weights are worse than doing nothing: they are in {out}, {args.out} stays as it was")
+    if worse:
         print("warning: the weights are worse than doing nothing")
