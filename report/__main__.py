@@ -22,6 +22,7 @@ INPUTS = (
     "benchmarks/pictures.py",
     "report/*.py",
     "report/*.typ",
+    "report/*.yml",
     "Proj_Miniproject2/bestmodel.pth",
     "Proj_Miniproject2/others/unet.pth",
 )

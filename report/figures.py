@@ -6,6 +6,7 @@ Michetti, CC0) and rocket (SpaceX, public domain), as scikit-image ships them.
 
 import io
 import json
+import math
 import statistics
 from pathlib import Path
 
@@ -146,6 +147,8 @@ def gradients():
             values = [layer[which] for layer in layers]
             axis.plot(range(1, len(values) + 1), values, color=colour, marker=marker, linestyle=line, label=names[init])
         axis.set_yscale("log")
+        smallest, largest = (f(layer[which] for layers in sizes.values() for layer in layers) for f in (min, max))
+        axis.set_ylim(10 ** math.floor(math.log10(smallest)), 10 ** math.ceil(math.log10(largest)))
         axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set_title(title)
         axis.set_xticks(range(1, len(layers) + 1))
@@ -172,12 +175,13 @@ PANELS = [
     ],
     [
         ("batch size", "batch-size", ""),
-        ("schedule, running average", "schedule-and-average", ""),
+        ("schedule, average", "schedule-and-average", ""),
         ("ten epochs: pairs, augmentation", "augmentation", ""),
         ("target", "target", ""),
         ("matrix products", "precision", ""),
     ],
 ]
+BASELINE = 0.27  # of a line below its middle stands the text
 SHORTER = {
     "SGD as in the report": "SGD, the report’s",
     "SGD with cosine and average": "+ cosine, average",
@@ -187,23 +191,24 @@ SHORTER = {
 
 def ablations():
     """Short trainings that differ in one thing: the mean, and a bar from the least to the best of the seeds."""
-    width, height, left, line = PAGE / len(PANELS), 2.75, 0.98, 1.14  # inches: of a panel, of its labels and its axis
+    width, height, left, line = PAGE / len(PANELS), 2.75, 0.98, 1.0  # inches: of a panel, of its labels and its axis
     figure = plt.figure(figsize=(PAGE, height))
     for i, studies in enumerate(PANELS):
-        axis = figure.add_axes(((i * width + left) / PAGE, 0.36 / height, (line - 0.1) / PAGE, 1 - 0.37 / height))
+        axis = figure.add_axes(((i * width + left) / PAGE, 0.36 / height, line / PAGE, 1 - 0.37 / height))
         across, y = axis.get_yaxis_transform(), 0
         for title, file, prefix in studies:
-            axis.text(-0.93 / (line - 0.1), y, title, transform=across, fontsize=7.5, fontweight="bold", va="center")
+            axis.text(-0.93 / line, y + BASELINE, title, transform=across, fontsize=7.5, fontweight="bold")
             y += 1.05
             for variant, runs in read(f"ablations/{file}.json").items():
                 if not variant.startswith(prefix):
                     continue
                 scores = [run["psnr"] for run in runs if run["psnr"] is not None]
-                name, mean = SHORTER.get(variant, variant.removeprefix(prefix).strip()), statistics.mean(scores)
-                axis.text(-0.07, y, name, transform=across, fontsize=7.5, ha="right", va="center")
+                name = SHORTER.get(variant, variant.removeprefix(prefix).replace(", average ", ", ").strip())
+                mean = statistics.mean(scores)
+                axis.text(-0.07, y + BASELINE, name, transform=across, fontsize=7.5, ha="right")
                 axis.plot([min(scores), max(scores)], [y, y], color=RED, linewidth=3.2, solid_capstyle="butt")
                 axis.plot(mean, y, "o", color=BLACK, markersize=2.6)
-                axis.text(1.07, y, f"{mean:.2f}", transform=across, fontsize=7.5, va="center")
+                axis.text(1.07, y + BASELINE, f"{mean:.2f}", transform=across, fontsize=7.5)
                 y += 1
             y += 0.15
         axis.set_yticks([])
