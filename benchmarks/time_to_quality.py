@@ -13,6 +13,7 @@ quiet: about twenty minutes on two cores.
 import argparse
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -48,7 +49,7 @@ class Curve:
         self.begin = time.perf_counter()
 
 
-def train_ours(recipe, draw, curve):
+def train_ours(recipe, pieces, draw, curve):
     """Train with `Model.fit`; returns the function that denoises."""
     model, seen = m.Model(), 0
     shadow = m.Model()  # which holds the running average, to measure it
@@ -64,7 +65,7 @@ def train_ours(recipe, draw, curve):
         curve.start()
         return inputs, targets
 
-    model.fit(pairs, recipe=recipe)
+    model.fit(pairs, pieces, recipe=recipe)
     curve.measure(seen, model.predict)
     return model.predict
 
@@ -143,8 +144,9 @@ def muon(lr):
     return [of_matrices, of_biases]
 
 
-def train_torch(optimizers, recipe, draw, curve):
-    training, pieces, seen = TorchTraining(m.Model().network.state_dict(), optimizers, recipe), recipe.num_epochs, 0
+def train_torch(optimizers, pieces, draw, curve):
+    """Train `torch.nn` with what else `Model.train` has by default; returns the function that denoises."""
+    training, seen = TorchTraining(m.Model().network.state_dict(), optimizers, m.DEFAULT), 0
     rng = torch.Generator().manual_seed(0)
     for epoch in range(pieces):
         pairs = draw(epoch)
@@ -155,12 +157,13 @@ def train_torch(optimizers, recipe, draw, curve):
     return training.predict_average
 
 
-# name: (how it trains, its recipe or its optimisers by learning rate, lengths in pairs)
+# name: (the recipe, lengths in pairs)
 OURS = {
     "ours, the report's recipe": (REPORT, (60_000,)),
     "ours, Adam": (replace(m.DEFAULT, **ADAM), (30_000, 60_000)),
     "ours, Muon": (m.DEFAULT, (15_000, 30_000, 60_000)),
 }
+# name: (optimisers for a learning rate, their own rates or None for the command line's, lengths in pairs)
 TORCH = {
     "torch.nn, AdamW": (adamw, None, (30_000, 60_000, 120_000)),
     "torch.nn, Muon": (muon, [m.DEFAULT.lr], (15_000, 30_000, 60_000)),
@@ -168,17 +171,15 @@ TORCH = {
 
 
 def trainings(learning_rates):
-    """(name, learning rate, pairs, function of the recipe's number of pieces) of all trainings."""
+    """(name, learning rate, pairs, function) of all trainings; the function takes how many pieces to train, how to draw
+    one, and the curve."""
     for name, (recipe, lengths) in OURS.items():
         for pairs in lengths:
-            yield name, recipe.lr, pairs, lambda n, *where, r=recipe: train_ours(replace(r, num_epochs=n), *where)
-    for name, (make, own, lengths) in TORCH.items():
+            yield name, recipe.lr, pairs, partial(train_ours, recipe)
+    for name, (optimizers, own, lengths) in TORCH.items():
         for pairs in lengths:
             for lr in own or learning_rates:
-                yield (
-                    *(name, lr, pairs),
-                    lambda n, *where, o=make(lr): train_torch(o, replace(m.DEFAULT, num_epochs=n), *where),
-                )
+                yield name, lr, pairs, partial(train_torch, optimizers(lr))
 
 
 def seconds_to(goal, runs):
@@ -216,7 +217,9 @@ def main(args=None):
     results = {
         "machine": machine(),
         "trainings": found,
-        "seconds to": {n: {goal: seconds_to(float(goal), best_rate(runs)) for goal in GOALS} for n, runs in found.items()},
+        "seconds to": {
+            n: {goal: seconds_to(float(goal), best_rate(runs)) for goal in GOALS} for n, runs in found.items()
+        },
     }
     print(results["seconds to"])
     if not args.quick:

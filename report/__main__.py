@@ -47,7 +47,9 @@ def main(args=None):
         times = sorted(RESULTS.glob("time-to-quality-*.json"))
         drawn |= {path.stem: figures.time_to_quality(path.name) for path in times}
     inputs = drawn | {"facts": json.dumps(facts()), "digest": digest()}
-    pdf = typst.compile(str(ROOT / "report" / "report.typ"), root=str(ROOT), sys_inputs=inputs, ignore_system_fonts=True)
+    pdf = typst.compile(
+        str(ROOT / "report" / "report.typ"), root=str(ROOT), sys_inputs=inputs, ignore_system_fonts=True
+    )
     partial = PDF.with_name(f"{PDF.name}.{os.getpid()}.part")
     partial.write_bytes(pdf)
     os.replace(partial, PDF)

@@ -57,26 +57,29 @@ def enlarged(image, times):
     return pixels.repeat_interleave(times, 0).repeat_interleave(times, 1).numpy()
 
 
-WINDOWS = {"astronaut": (0, 18), "coffee": (26, 24), "rocket": (26, 40)}  # the first row and column that are shown
-SHOWN = 56  # pixels a side
+# the first row and column that are shown of a photo, and how many: panels are twice as wide as high
+WINDOWS = {"astronaut": (2, 10), "coffee": (40, 18), "rocket": (28, 26)}
+ROWS, COLUMNS = 34, 68
 
 
 def photos():
     """Noisy, ours, U-Net and clean, a row for each photo."""
     from skimage import data
 
-    rows = {name: panels(getattr(data, name)()[:, :, :3]) for name in WINDOWS}
-    columns = max(map(len, rows.values()))
-    side = COLUMN / columns
-    figure, axes = plt.subplots(len(rows), columns, figsize=(COLUMN, len(rows) * (side + 0.12)))
-    for row, (name, found) in zip(axes, rows.items(), strict=True):
+    rows = {name: panels(getattr(data, name)()) for name in WINDOWS}
+    columns, gap, title = max(map(len, rows.values())), 0.04, 0.14  # inches
+    width = (PAGE - gap * (columns - 1)) / columns
+    step = width * ROWS / COLUMNS + title
+    figure = plt.figure(figsize=(PAGE, len(rows) * step))
+    for i, (name, found) in enumerate(rows.items()):
         top, left = WINDOWS[name]
-        for axis, (what, image, score) in zip(row, found, strict=True):
-            window = enlarged(image[:, top : top + SHOWN, left : left + SHOWN], 5)
+        for j, (what, image, score) in enumerate(found):
+            corner = j * (width + gap) / PAGE, 1 - (i + 1) / len(rows)
+            axis = figure.add_axes((*corner, width / PAGE, (step - title) / figure.get_figheight()))
+            window = enlarged(image[:, top : top + ROWS, left : left + COLUMNS], 5)
             axis.imshow(window, interpolation="none", aspect="auto")
-            axis.set_title(what if score is None else f"{what} {score:.2f}", fontsize=7.5, pad=2)
+            axis.set_title(what if score is None else f"{what}: {score:.2f}", fontsize=8, pad=2)
             axis.axis("off")
-    figure.subplots_adjust(0, 0, 1, 1 - 0.12 / figure.get_figheight(), 0.03, 0.16)
     return svg(figure)
 
 
@@ -111,7 +114,9 @@ def filtering():
         for i in range(n + 1):
             axis.plot([x, x + n * cell], [y + i * cell] * 2, color=colour, linewidth=0.5)
             axis.plot([x + i * cell] * 2, [y, y + n * cell], color=colour, linewidth=0.5)
-        axis.fill([x, x + n * cell, x + n * cell, x], [y, y, y + n * cell, y + n * cell], color=colour, alpha=0.18, lw=0)
+        axis.fill(
+            [x, x + n * cell, x + n * cell, x], [y, y, y + n * cell, y + n * cell], color=colour, alpha=0.18, lw=0
+        )
         return x + n * cell
 
     def arrow(x, y, label, length=4.6):
@@ -226,7 +231,7 @@ def time_to_quality(name):
     found = read(name)
     colours = {"report": ("0.45", ":"), "Adam": (ORANGE, "-"), "Muon": (BLUE, "-")}
     theirs = {"torch.nn, AdamW": (RED, "--"), "torch.nn, Muon": (BLACK, "--")}
-    figure, axis = plt.subplots(figsize=(COLUMN, 1.9), layout="constrained")
+    figure, axis = plt.subplots(figsize=(COLUMN, 2.2), layout="constrained")
     ends = []
     for method, runs in found["trainings"].items():
         colour, line = theirs.get(method) or next(look for key, look in colours.items() if key in method)
@@ -238,12 +243,14 @@ def time_to_quality(name):
             axis.plot(seconds, scores, line, color=colour, linewidth=0.9, label=label)
             axis.plot(seconds[-1], scores[-1], marker, color=colour, markersize=3.5)
             ends += seconds
-    for goal in map(float, next(iter(found["seconds to"].values()))):
+    goals, across = next(iter(found["seconds to"].values())), axis.get_yaxis_transform()
+    for goal in map(float, goals):
         axis.axhline(goal, color="0.6", linewidth=0.5, zorder=0)
-        axis.text(1.0, goal, f" {goal:g}", transform=axis.get_yaxis_transform(), fontsize=7, va="center")
+        highest = goal == max(map(float, goals))  # whose label would touch the next
+        axis.text(1, goal, f" {goal:g}", transform=across, fontsize=7.5, va="bottom" if highest else "top")
     axis.set_ylim(22, None)
     axis.set_xlim(0, max(ends) * 1.02)
     axis.set_xlabel("seconds of training")
     axis.set_ylabel("PSNR in dB")
-    axis.legend(loc="lower right", ncols=2, borderpad=0, columnspacing=1)
+    figure.legend(loc="outside upper center", ncols=2, borderpad=0, columnspacing=1)
     return svg(figure)

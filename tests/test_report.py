@@ -92,7 +92,11 @@ def compressed(pages):
     offsets = [sum(len(o) + 1 for o in objects[:i]) for i in range(len(objects))]
     head = b" ".join(b"%d %d" % (i + 1, offset) for i, offset in enumerate(offsets)) + b" "
     body = zlib.compress(head + b"\n".join(objects))
-    start = b"<< /Type /ObjStm /N %d /First %d /Filter /FlateDecode /Length %d >>" % (len(objects), len(head), len(body))
+    start = b"<< /Type /ObjStm /N %d /First %d /Filter /FlateDecode /Length %d >>" % (
+        len(objects),
+        len(head),
+        len(body),
+    )
     return b"%PDF-1.7\n9 0 obj\n" + start + b"\nstream\r\n" + body + b"\nendstream\nendobj\n"
 
 
