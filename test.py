@@ -54,23 +54,6 @@ def warn(message):
     print(f"warning: {message}")
 
 
-def pdf_pages(data):
-    """The number of pages of a PDF, by the /Count of its page tree's root; None where this can't be told."""
-    objects = re.findall(rb"\bobj\b(.*?)\bendobj\b", data, re.DOTALL)
-    for stream in [part for part in objects if re.search(rb"/Type\s*/ObjStm\b", part)]:  # which holds more objects
-        head, _, body = stream.partition(b"stream")
-        try:
-            count, first = (int(re.search(rb"/%b\s+(\d+)" % key, head)[1]) for key in (b"N", b"First"))
-            text = zlib.decompressobj().decompress(body.lstrip(b"\r\n"))
-            offsets = [first + int(offset) for offset in text[:first].split()[1 : 2 * count : 2]]
-        except (TypeError, ValueError, zlib.error):
-            return None
-        objects += [text[begin:end] for begin, end in zip(offsets, [*offsets[1:], len(text)], strict=True)]
-    roots = [part for part in objects if re.search(rb"/Type\s*/Pages\b", part) and b"/Parent" not in part]
-    counts = {int(count) for part in roots for count in re.findall(rb"/Count\s+(\d+)", part)}
-    return counts.pop() if len(counts) == 1 and b"/Encrypt" not in data else None
-
-
 def parameters(block):
     """The tensors (weight, bias) of a block: its attributes, or else the first of each pair of `param()`."""
     if isinstance(getattr(block, "weight", None), torch.Tensor):
@@ -103,6 +86,23 @@ class Check(unittest.TestCase):
     train_pairs: tuple  # two noisy versions of the same images, uint8 (N, 3, H, W)
     val_pairs: tuple  # (noisy, clean)
     longMessage = False  # a failure says what we say, and no more
+
+
+def pdf_pages(data):
+    """The number of pages of a PDF, by the /Count of its page tree's root; None where this can't be told."""
+    objects = re.findall(rb"\bobj\b(.*?)\bendobj\b", data, re.DOTALL)
+    for stream in [part for part in objects if re.search(rb"/Type\s*/ObjStm\b", part)]:  # which holds more objects
+        head, _, body = stream.partition(b"stream")
+        try:
+            count, first = (int(re.search(rb"/%b\s+(\d+)" % key, head)[1]) for key in (b"N", b"First"))
+            text = zlib.decompressobj().decompress(body.lstrip(b"\r\n"))
+            offsets = [first + int(offset) for offset in text[:first].split()[1 : 2 * count : 2]]
+        except (TypeError, ValueError, zlib.error):
+            return None
+        objects += [text[begin:end] for begin, end in zip(offsets, [*offsets[1:], len(text)], strict=True)]
+    roots = [part for part in objects if re.search(rb"/Type\s*/Pages\b", part) and b"/Parent" not in part]
+    counts = {int(count) for part in roots for count in re.findall(rb"/Count\s+(\d+)", part)}
+    return counts.pop() if len(counts) == 1 and b"/Encrypt" not in data else None
 
 
 class Folder(Check):
