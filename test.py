@@ -11,8 +11,10 @@ import contextlib
 import functools
 import importlib
 import inspect
+import re
 import sys
 import unittest
+import zlib
 from pathlib import Path
 
 import torch
@@ -35,6 +37,7 @@ OTHER_NAMES = {
 }
 # built-in data: enough to tell a network that learns, few enough for two slow cores
 PAIRS, IMAGES = 2000, 200
+REPORT_PAGES = 3
 TOLERANCE = 1e-4  # of the largest value expected: float32, whatever the order of the sums
 
 # (N, C, H, W) of the input; the block's positional arguments; its keyword arguments
@@ -113,6 +116,23 @@ class Check(unittest.TestCase):
     longMessage = False  # a failure says what we say, and no more
 
 
+def pdf_pages(data):
+    """The number of pages of a PDF, by the /Count of its page tree's root; None where this can't be told."""
+    objects = re.findall(rb"\bobj\b(.*?)\bendobj\b", data, re.DOTALL)
+    for stream in [part for part in objects if re.search(rb"/Type\s*/ObjStm\b", part)]:  # which holds more objects
+        head, _, body = stream.partition(b"stream")
+        try:
+            count, first = (int(re.search(rb"/%b\s+(\d+)" % key, head)[1]) for key in (b"N", b"First"))
+            text = zlib.decompressobj().decompress(body.lstrip(b"\r\n"))
+            offsets = [first + int(offset) for offset in text[:first].split()[1 : 2 * count : 2]]
+        except (TypeError, ValueError, zlib.error):
+            return None
+        objects += [text[begin:end] for begin, end in zip(offsets, [*offsets[1:], len(text)], strict=True)]
+    roots = [part for part in objects if re.search(rb"/Type\s*/Pages\b", part) and b"/Parent" not in part]
+    counts = {int(count) for part in roots for count in re.findall(rb"/Count\s+(\d+)", part)}
+    return counts.pop() if len(counts) == 1 and b"/Encrypt" not in data else None
+
+
 class Folder(Check):
     def test_1_structure(self):
         """1. The folder holds __init__.py and model.py, and should hold a report and bestmodel.pth"""
@@ -122,8 +142,15 @@ class Folder(Check):
         if not (self.package / "bestmodel.pth").is_file():
             warn(f"{self.package} holds no bestmodel.pth")
         files = [*self.package.iterdir(), *self.package.parent.iterdir()]
-        if not any("report" in file.name.lower() and file.suffix.lower() == ".pdf" for file in files):
+        reports = [file for file in files if "report" in file.name.lower() and file.suffix.lower() == ".pdf"]
+        if not reports:
             warn(f"neither {self.package} nor the folder above holds a report.pdf")
+        for report in reports:
+            pages = pdf_pages(report.read_bytes())
+            if pages is None:
+                print(f"[can't tell how many pages {report.name} has; at most {REPORT_PAGES} are asked for]")
+            elif pages > REPORT_PAGES:
+                warn(f"{report.name} has {pages} pages, at most {REPORT_PAGES} are asked for")
 
 
 class Submission(Check):

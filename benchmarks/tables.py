@@ -44,9 +44,12 @@ def headline():
     """The one number, beside the report's and that of the best from-scratch network of the class."""
     best, noisy = (f"{read('evaluate-best.json')[OWN][which]:.2f}" for which in ("denoised", "noisy"))
     unet = f"{read('evaluate-unet.json')[OWN]['denoised']:.2f}"
+    published = read("../published.json")
+    report, scratch = f"{published['report']['own']:.2f}", f"{published['from scratch']['here']:.2f}"
     return (
-        f"**{best} dB**, where the noisy images have {noisy}, the report whose network this is reached 21.89, and the\n"
-        f"best from-scratch network of the class 25.17; {unet} with a U-Net of the same blocks ([how it was\n"
+        f"**{best} dB**, where the noisy images have {noisy}, the report whose network this is reached {report}, and "
+        "the\n"
+        f"best from-scratch network of the class {scratch}; {unet} with a U-Net of the same blocks ([how it was\n"
         "measured](#how-good))."
     )
 
@@ -108,9 +111,37 @@ def speed():
                 rows.append([label, *(f"{ratio:.2f}" for ratio in found["ratios"].values())])
         head = ["", "torch / ours", "torch / textbook", "autocast / ours in bfloat16"]
         rows = [row + [""] * (len(head) - len(row)) for row in rows]
-        where = f"{machine['processor']} ({machine['units']}), {machine['threads']} threads, torch {machine['torch']}:"
-        parts.append(f"{where}\n\n{table(head, rows)}")
+        parts.append(f"{where(machine)}\n\n{table(head, rows)}")
     return "\n\n".join(parts)
+
+
+def where(machine):
+    return f"{machine['processor']} ({machine['units']}), {machine['threads']} threads, torch {machine['torch']}:"
+
+
+def time_to_quality():
+    """Seconds to each goal, and what the longest training reaches."""
+    parts = []
+    for path in sorted(RESULTS.glob("time-to-quality-*.json")):
+        results = json.loads(path.read_text())
+        rows = []
+        for name, goals in results["seconds to"].items():
+            last = max(results["trainings"][name], key=lambda run: (run["pairs"], run["held_out_psnr"]))
+            cells = ["–" if seconds is None else f"{seconds:.0f}" for seconds in goals.values()]
+            rows.append([name, *cells, f"{last['pairs']:,}", f"{last['curve'][-1]['psnr']:.2f}"])
+        head = ["seconds to", *(f"{goal} dB" for goal in goals), "longest, pairs", "PSNR"]
+        parts.append(f"{where(results['machine'])}\n\n{table(head, rows)}")
+    return "\n\n".join(parts) or "Not measured yet."
+
+
+def layers():
+    parts = []
+    for path in sorted(RESULTS.glob("layers-*.json")):
+        results = json.loads(path.read_text())
+        rows = [[name, f"{found['ratio']:.2f}"] for name, found in results["layers"].items()]
+        rows.append(["**geometric mean**", f"**{results['geometric mean']:.2f}**"])
+        parts.append(f"{where(results['machine'])}\n\n{table(['', 'torch / ours'], rows)}")
+    return "\n\n".join(parts) or "Not measured yet."
 
 
 def memory():
@@ -127,7 +158,7 @@ def main():
     args = parser.parse_args()
     for page in PAGES:
         before = text = page.read_text()
-        for make in (headline, psnr, robustness, gradients, ablations, speed, memory):
+        for make in (headline, psnr, robustness, gradients, ablations, speed, layers, time_to_quality, memory):
             pattern = rf"(<!-- table: {make.__name__} -->\n).*?(<!-- end -->)"
             text = re.sub(pattern, lambda match, make=make: f"{match[1]}\n{make()}\n\n{match[2]}", text, flags=re.S)
         if args.check and text != before:

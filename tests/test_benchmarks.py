@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from benchmarks import memory, speed
+from benchmarks import memory, speed, time_to_quality
 from Proj_Miniproject2 import model as m
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +35,59 @@ def test_memory_counts_what_a_task_takes(monkeypatch):
     before = memory.peak()
     held = torch.ones(2**28, dtype=torch.uint8)
     assert memory.peak() - before > 100 and held[0] == 1
+
+
+def test_time_to_quality_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(time_to_quality, "RESULTS", tmp_path / "none")  # --quick writes nothing
+    for methods in (time_to_quality.OURS, time_to_quality.TORCH):
+        for name, (*how, _) in methods.items():
+            monkeypatch.setitem(methods, name, (*how, (64,)))
+    for name in ("a", "b"):
+        Image.effect_noise((256, 256), 50).convert("RGB").save(tmp_path / f"{name}.png")
+    torch.save(tuple(torch.randint(256, (2, 4, 3, 32, 32), dtype=torch.uint8)), tmp_path / "val_data.pkl")
+    time_to_quality.main([str(tmp_path), str(tmp_path / "val_data.pkl"), "--quick"])
+    printed = capsys.readouterr().out
+    assert all(f"{name}, lr" in printed for name in (*time_to_quality.OURS, *time_to_quality.TORCH))
+
+
+def test_torch_trains_all_its_parameters_and_averages_them():
+    draws = torch.Generator().manual_seed(0)
+    inputs, targets = torch.rand(2, 4, 3, 32, 32, generator=draws)
+    for optimizers in (time_to_quality.adamw(3e-3), time_to_quality.muon(0.03)):
+        training = time_to_quality.TorchTraining(m.Model().network.state_dict(), optimizers, m.DEFAULT)
+        before = [value.detach().clone() for value in training.values]
+        training.step(inputs, targets)
+        for value, old, average in zip(training.values, before, training.average, strict=True):
+            assert not torch.equal(value, old)
+            torch.testing.assert_close(average, old + (value.detach() - old) * 10 / 11)  # the first step keeps 1 / 11
+
+
+def test_torch_muon_steps_as_ours_on_the_weights():
+    state = m.Model().network.state_dict()
+    theirs = time_to_quality.TorchTraining(state, time_to_quality.muon(0.03), m.DEFAULT)
+    ours = speed.Ours(state)
+    ours.optimizer = m.Muon(ours.model.network.param(), lr=0.03, weight_decay=0)
+    batch = torch.rand(2, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    theirs.step(*batch)
+    ours.step(*batch)
+    for (name, new), value in zip(ours.model.network.state_dict().items(), theirs.values, strict=True):
+        if name.endswith("weight"):
+            step, expected = new - state[name], value.detach() - state[name]
+            assert (step - expected).norm() < 0.05 * expected.norm()  # torch orthogonalises in bfloat16
+
+
+def test_seconds_to_a_goal_and_the_best_rate():
+    def run(pairs, lr, held_out, *curve):
+        return {
+            "pairs": pairs,
+            "lr": lr,
+            "held_out_psnr": held_out,
+            "curve": [dict(seconds=s, psnr=p) for s, p in curve],
+        }
+
+    runs = [run(10, 1, 9, (1, 20), (2, 24)), run(20, 1, 5, (2, 22), (4, 25)), run(20, 2, 6, (2, 23), (5, 24.9))]
+    assert [time_to_quality.seconds_to(goal, runs) for goal in (24, 24.9, 25, 26)] == [2, 4, 4, None]
+    assert time_to_quality.best_rate(runs) == [runs[2]]  # by the photos set aside, at the longest
 
 
 def test_the_tables_are_what_the_results_say():

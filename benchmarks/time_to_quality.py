@@ -1,0 +1,230 @@
+"""Seconds of training until the report's network is good: ours beside torch.nn, on fresh pairs from photos.
+
+    python -m benchmarks.time_to_quality PHOTOS VAL_DATA [--learning-rates LR ...] [--quick]
+
+Every training starts from the same weights and sees the same pairs, augmented alike. Several times on its way, and in
+the end, the weights that a user would take, the running average where there is one, are measured on VAL_DATA. Its
+seconds are those of its steps: neither drawing pairs nor measuring counts. Schedules depend on the length, so each
+length is a training of its own. Of torch.nn's learning rates the one counts that is best on photos set aside. The
+result, benchmarks/results/time-to-quality-UNITS.json, is named as `benchmarks.speed` names its own. Keep the machine
+quiet: about twenty minutes on two cores.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from Proj_Miniproject2 import model as m
+from Proj_Miniproject2.others.ablate import ADAM
+from Proj_Miniproject2.others.files import read_pair, write_json
+from Proj_Miniproject2.others.metrics import psnr
+from Proj_Miniproject2.others.photos import PairStream, fresh, load_photos, split
+from Proj_Miniproject2.others.recipes import REPORT, Run
+from Proj_Miniproject2.others.train import VALIDATION_PAIRS, VALIDATION_SEED
+
+from .speed import RESULTS, Torchs, machine
+
+GOALS = ("24.5", "25.0", "25.17")  # dB; the last is the best from-scratch network of the class
+PIECE = 5_000  # pairs from one measuring to the next
+
+
+class Curve:
+    """What a training reaches over the seconds that it takes."""
+
+    def __init__(self, noisy, clean):
+        self.noisy, self.clean, self.points, self.seconds = noisy, clean, [], 0
+        self.begin = time.perf_counter()
+
+    def measure(self, pairs, predict):
+        """Add a point: after so many pairs. The clock stands still meanwhile, until `start`."""
+        self.seconds += time.perf_counter() - self.begin
+        score = round(psnr(predict(self.noisy), self.clean), 3)
+        self.points.append({"pairs": pairs, "seconds": round(self.seconds, 2), "psnr": score})
+
+    def start(self):
+        self.begin = time.perf_counter()
+
+
+def train_ours(recipe, pieces, draw, curve):
+    """Train with `Model.fit`; returns the function that denoises."""
+    model, seen = m.Model(), 0
+    shadow = m.Model()  # which holds the running average, to measure it
+
+    def pairs(epoch):
+        nonlocal seen
+        if epoch:
+            for ours, theirs in zip(shadow.network.param(), model.optimizer.params, strict=True):
+                ours.copy_(theirs.state["average"] if recipe.average else theirs.value)
+            curve.measure(seen, shadow.predict)
+        inputs, targets = draw(epoch)
+        seen += len(inputs)
+        curve.start()
+        return inputs, targets
+
+    model.fit(pairs, pieces, recipe=recipe)
+    curve.measure(seen, model.predict)
+    return model.predict
+
+
+class TorchTraining(Torchs):
+    """torch.nn's network with channels last, autograd, cosine schedule and running average, as `Model.fit` has them."""
+
+    def __init__(self, state, optimizers, recipe):
+        super().__init__(state, torch.channels_last)
+        self.recipe, self.steps = recipe, 0
+        self.optimizers = [make(self.network) for make in optimizers]
+        self.peaks = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
+        self.values = list(self.network.parameters())
+        self.average = [value.detach().clone() for value in self.values]
+
+    def train(self, pairs, progress, rng):
+        """A pass over pairs (inputs, targets), from the first to the second part in `progress` of the training."""
+        order = torch.randperm(len(pairs[0]), generator=rng).split(self.recipe.batch_size)
+        first, last = progress
+        for step, index in enumerate(order):
+            at = first + (last - first) * (step + 0.5) / len(order)
+            for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
+                optimizer.param_groups[0]["lr"] = peak * self.recipe.lr_at(at) / self.recipe.lr
+            batch = m.augment(*(images[index].float() / 255 for images in pairs), self)
+            self.step(*(batch if self.random() < 0.5 else batch[::-1]))
+
+    def random(self):
+        return float(torch.rand(()))  # in place of Python's generator, which `augment` takes
+
+    def step(self, inputs, targets):
+        self.network.zero_grad()
+        inputs = inputs.contiguous(memory_format=self.memory_format)
+        torch.nn.functional.mse_loss(self.network(inputs), targets).backward()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                for value in group["params"]:
+                    if value.grad is None:  # a matrix that is a view of a weight
+                        value.grad = as_matrix(value.weight.grad)
+            optimizer.step()
+            optimizer.zero_grad()
+        self.steps += 1
+        keep = min(self.recipe.average, self.steps / (self.steps + 10))
+        torch._foreach_lerp_(self.average, [value.detach() for value in self.values], 1 - keep)
+
+    def predict_average(self, images):
+        now = [value.detach().clone() for value in self.values]
+        with torch.no_grad():
+            torch._foreach_copy_(self.values, self.average)
+            output = self.predict(images)
+            torch._foreach_copy_(self.values, now)
+        return output
+
+
+def as_matrix(weight):
+    """A weight with channels last as a matrix of len(weight) rows: a view."""
+    return weight.permute(0, 2, 3, 1).flatten(1)
+
+
+def adamw(lr):
+    return [lambda network: torch.optim.AdamW(network.parameters(), lr, weight_decay=0)]
+
+
+def muon(lr):
+    """torch's Muon takes matrices only: views of the weights. AdamW has the biases."""
+
+    def of_matrices(network):
+        matrices = []
+        for weight in (value for value in network.parameters() if value.dim() == 4):
+            matrices.append(torch.nn.Parameter(as_matrix(weight.detach())))
+            matrices[-1].weight = weight
+        return torch.optim.Muon(matrices, lr, weight_decay=0)
+
+    def of_biases(network):
+        return torch.optim.AdamW([value for value in network.parameters() if value.dim() == 1], 3e-3, weight_decay=0)
+
+    return [of_matrices, of_biases]
+
+
+def train_torch(optimizers, pieces, draw, curve):
+    """Train `torch.nn` with what else `Model.train` has by default; returns the function that denoises."""
+    training, seen = TorchTraining(m.Model().network.state_dict(), optimizers, m.DEFAULT), 0
+    rng = torch.Generator().manual_seed(0)
+    for epoch in range(pieces):
+        pairs = draw(epoch)
+        curve.start()
+        training.train(pairs, (epoch / pieces, (epoch + 1) / pieces), rng)
+        seen += len(pairs[0])
+        curve.measure(seen, training.predict_average)
+    return training.predict_average
+
+
+# name: (the recipe, lengths in pairs)
+OURS = {
+    "ours, the report's recipe": (REPORT, (60_000,)),
+    "ours, Adam": (replace(m.DEFAULT, **ADAM), (30_000, 60_000)),
+    "ours, Muon": (m.DEFAULT, (15_000, 30_000, 60_000)),
+}
+# name: (optimisers for a learning rate, their own rates or None for the command line's, lengths in pairs)
+TORCH = {
+    "torch.nn, AdamW": (adamw, None, (30_000, 60_000, 120_000)),
+    "torch.nn, Muon": (muon, [m.DEFAULT.lr], (15_000, 30_000, 60_000)),
+}
+
+
+def trainings(learning_rates):
+    """(name, learning rate, pairs, function) of all trainings; the function takes how many pieces to train, how to draw
+    one, and the curve."""
+    for name, (recipe, lengths) in OURS.items():
+        for pairs in lengths:
+            yield name, recipe.lr, pairs, partial(train_ours, recipe)
+    for name, (optimizers, own, lengths) in TORCH.items():
+        for pairs in lengths:
+            for lr in own or learning_rates:
+                yield name, lr, pairs, partial(train_torch, optimizers(lr))
+
+
+def seconds_to(goal, runs):
+    """When the first of the trainings' curves gets there; None if none does."""
+    return min((point["seconds"] for run in runs for point in run["curve"] if point["psnr"] >= goal), default=None)
+
+
+def best_rate(runs):
+    """Of trainings with several learning rates, those whose rate is best on the photos set aside at the longest."""
+    longest = max(run["pairs"] for run in runs)
+    best = max((run for run in runs if run["pairs"] == longest), key=lambda run: run["held_out_psnr"])
+    return [run for run in runs if run["lr"] == best["lr"]]
+
+
+def main(args=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("val_data", type=Path)
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[3e-3], help="of AdamW (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a few steps of each, no results file: does it run?")
+    args = parser.parse_args(args)
+    noisy, clean = (images[: 20 if args.quick else None] for images in read_pair(args.val_data))
+    photos, held_out = split(load_photos(args.photos))
+    set_aside, _, truth = PairStream(held_out).draw_with_clean(20 if args.quick else VALIDATION_PAIRS, VALIDATION_SEED)
+    piece, found = 64 if args.quick else PIECE, {}
+    draw = fresh(photos, Run(pairs=piece))
+    for name, lr, pairs, train in trainings(args.learning_rates):
+        torch.manual_seed(0)
+        curve = Curve(noisy, clean)
+        predict = train(2 if args.quick else pairs // piece, draw, curve)
+        score = round(psnr(predict(set_aside), truth), 3)
+        run = {"pairs": curve.points[-1]["pairs"], "lr": lr, "held_out_psnr": score, "curve": curve.points}
+        found.setdefault(name, []).append(run)
+        print(f"{name}, lr {lr:g}:", run["curve"][-1], flush=True)
+    results = {
+        "machine": machine(),
+        "trainings": found,
+        "seconds to": {
+            n: {goal: seconds_to(float(goal), best_rate(runs)) for goal in GOALS} for n, runs in found.items()
+        },
+    }
+    print(results["seconds to"])
+    if not args.quick:
+        write_json(results, RESULTS / f"time-to-quality-{results['machine']['units']}.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""What the report says of the code and the weights: no number of these is typed in either."""
+
+from pathlib import Path
+
+from Proj_Miniproject2 import model as m
+from Proj_Miniproject2.others.networks import NETWORKS
+from Proj_Miniproject2.others.photos import HELD_OUT
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+
+
+def facts():
+    """A dict for JSON."""
+    network, kernels = m.Model().network, m.load(m.Model.PRETRAINED, "cpu")["0.weight"]
+    return {
+        "results": sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*.json")),
+        "network": [repr(module) for module in network],
+        "parameters": {
+            name: sum(value.numel() for value, _ in make().network.param()) for name, make in NETWORKS.items()
+        },
+        "tile": m.TILE,
+        "savings": [saving(layer) for layer in network if isinstance(layer, m.Convolution) and filtered(layer)],
+        "held out": HELD_OUT,
+        "kernels": len(kernels),
+        "edge kernels": int((flat_share(kernels) < 0.02).sum()),
+        "colour kernels": int((grey_share(kernels) < 0.5).sum()),
+    }
+
+
+def filtered(layer):
+    """Whether minimal filtering takes the layer, for a batch of some size."""
+    size = 32, 32
+    return isinstance(layer.maps(64, *layer.x_and_y(size, layer.output_size(size))), m.MinimalFiltering)
+
+
+def saving(layer):
+    """How many times fewer products minimal filtering needs for a layer than patches do."""
+    times = 1
+    for k, s in zip(layer.kernel_size, layer.stride, strict=True):
+        times *= m.TILE * k / ((m.TILE + -(-k // s) - 1) * s)
+    return times
+
+
+def flat_share(kernels):
+    """Of each kernel (O, C, K0, K1) the part of its energy that a flat area of any colour can meet."""
+    return kernels.mean((2, 3), keepdim=True).expand_as(kernels).square().sum((1, 2, 3)) / energy(kernels)
+
+
+def grey_share(kernels):
+    """Of each kernel the part of its energy that a picture without colour can meet."""
+    return kernels.mean(1, keepdim=True).expand_as(kernels).square().sum((1, 2, 3)) / energy(kernels)
+
+
+def energy(kernels):
+    return kernels.square().sum((1, 2, 3))
