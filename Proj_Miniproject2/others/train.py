@@ -18,6 +18,7 @@ from .files import check_outputs, write_json
 from .metrics import psnr
 from .networks import NETWORKS, widen
 from .noise import gaussian_noise
+from .parallel import joined, mean, own, processes, rank
 from .photos import CROP, PairStream, camera, load_photos, random_crops, split
 from .photos import clean as with_clean
 from .recipes import FUNCTIONS, RUNS, Run
@@ -72,25 +73,30 @@ def train(photos, run, checkpoint=None):
     the first's, with ".distill" after its name.
 
     Returns (model, results), the results a dict for JSON; its seconds are those since the last start or resumption.
+    Under `parallel.group` each process trains on pairs of its own, and all return the same.
     """
     training, held_out = split(photos)
     total = sum(int(image.sum()) for photo in photos for image in (photo if run.source is shots else [photo]))
     # With this a checkpoint of other photos is refused.
     about = {"photos": f"{len(photos)}, sum of all pixels {total}", **run.describe()}
     torch.manual_seed(run.seed)
-    model = NETWORKS[run.network]()
+    model = joined(NETWORKS[run.network])()
     model.loss = run.loss()
     if run.init:
         run.init(model.network)
     if run.start:
         start_from(model, run.start)
     recipe = replace(run.recipe, exchange=False) if run.source is with_clean else run.recipe
-    draw = run.source(training, run)
+    draw = run.source(training, own(run))
     noisy, clean = validation(held_out, run)
     scores = {}  # after how many epochs of the first training
 
+    def score():
+        mine = slice(rank(), None, processes())
+        return mean(psnr(model.predict(noisy[mine]), clean[mine]), len(noisy[mine]))
+
     def watched(epoch):
-        scores[epoch] = psnr(model.predict(noisy), clean)  # of the weights as they are, without the average
+        scores[epoch] = score()  # of the weights as they are, without the average
         return draw(epoch)
 
     begin = time.perf_counter()
@@ -108,7 +114,7 @@ def train(photos, run, checkpoint=None):
         checkpoint = checkpoint and f"{checkpoint}.distill"
         model.fit(teach, recipe=second, seed=run.seed, checkpoint=checkpoint, about=about)
     seconds = time.perf_counter() - begin
-    result = scores[recipe.num_epochs + run.distill_epochs] = psnr(model.predict(noisy), clean)
+    result = scores[recipe.num_epochs + run.distill_epochs] = score()
     curve = [
         {"pairs": epoch * run.pairs, "loss": losses.get(epoch), "psnr": round(score, 3)}
         for epoch, score in scores.items()
@@ -118,6 +124,7 @@ def train(photos, run, checkpoint=None):
         "noisy_psnr": round(psnr(noisy, clean), 3),
         "seconds": round(seconds),
         "threads": torch.get_num_threads(),
+        "processes": processes(),
         **about,
         "curve": curve,
     }
@@ -163,7 +170,8 @@ def changed(run, args):
 
 
 def main(args):
-    check_outputs(args.out, args.results, args.checkpoint)
+    if rank() == 0:
+        check_outputs(args.out, args.results, args.checkpoint)
     if bool(args.photos) == bool(args.shots):
         raise ValueError("train takes either a folder of photos or --shots")
     run = changed(RUNS[args.run or ("shots" if args.shots else "default")], args)
@@ -171,6 +179,8 @@ def main(args):
         raise ValueError(f"the source {run.source.__name__} goes with {'photos' if args.shots else '--shots'}")
     photos = read_scenes(args.shots) if args.shots else load_photos(args.photos)
     model, results = train(photos, run, args.checkpoint)
+    if rank():  # the first process writes for all
+        return
     save(model.network.to("cpu").state_dict(), args.out)
     if args.results:
         write_json(results, args.results)
