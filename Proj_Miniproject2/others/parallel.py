@@ -52,17 +52,29 @@ def only_first_speaks():
 
 @contextlib.contextmanager
 def group():
-    """Join the processes that torchrun started, for a while; without torchrun, nothing. ValueError for too few GPUs."""
+    """Join the processes that torchrun started, for a while; without torchrun, nothing.
+
+    ValueError for fewer GPUs than processes, and where a restart would go wrong.
+    """
     if not launched():
         yield
         return
+    # One store serves all attempts (pytorch's issue 135712): without a prefix, processes would look for dead ones.
+    # But each machine counts its own attempts.
+    attempts, lasting = os.environ["TORCHELASTIC_RESTART_COUNT"], os.environ["TORCHELASTIC_USE_AGENT_STORE"] == "True"
+    several = os.environ["LOCAL_WORLD_SIZE"] != os.environ["WORLD_SIZE"]
+    if lasting and several and os.environ["TORCHELASTIC_MAX_RESTARTS"] != "0":
+        raise ValueError("--max-restarts on several machines needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 on each")
     if torch.cuda.is_available():
         gpu, here = int(os.environ["LOCAL_RANK"]), os.environ["LOCAL_WORLD_SIZE"]
         if gpu >= torch.cuda.device_count():
             raise ValueError(f"{here} processes need as many GPUs, this machine has {torch.cuda.device_count()}")
         torch.cuda.set_device(gpu)
     with connected():
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        store, number, size = next(distributed.rendezvous("env://"))
+        store = distributed.PrefixStore(f"attempt {attempts}", store) if lasting else store
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, store=store, rank=number, world_size=size)
     try:
         yield
     finally:
@@ -150,9 +162,10 @@ class Joined(Model):
         with connected():
             distributed.all_gather_object(batches, -(-len(inputs) // recipe.batch_size))
             for parameter in self.optimizer.params:  # equal at first, and again where machines round differently
-                value = parameter.value.contiguous()
-                distributed.broadcast(value, 0)
-                parameter.value.copy_(value)
+                for tensor in (parameter.value, *filter(torch.is_tensor, parameter.state.values())):
+                    message = tensor.contiguous()
+                    distributed.broadcast(message, 0)
+                    tensor.copy_(message)
         if len(set(batches)) > 1:
             raise ValueError(f"every process must have as many batches in an epoch, got {batches}")
         return super().train_epoch(inputs, targets, epoch, recipe, seed)
