@@ -87,7 +87,7 @@ def connected():
     try:
         yield
     except RuntimeError as error:
-        raise ConnectionError(f"lost another process: {str(error).splitlines()[0]}") from error
+        raise ConnectionError(f"lost another process: {str(error).partition('. ')[0]}") from error
 
 
 def should_say():
