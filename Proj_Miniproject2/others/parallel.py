@@ -1,4 +1,4 @@
-"""Training on several processes or machines, each on pairs of its own, over torch.distributed.
+r"""Training on several processes or machines, each on pairs of its own, over torch.distributed.
 
     torchrun --standalone --nproc-per-node 2 -m Proj_Miniproject2.others train PHOTOS --out FILE --checkpoint FILE
 
@@ -6,6 +6,11 @@ A run means the same however many processes share it: `batch_size` is the batch 
 part, and `pairs` is what they see together in an epoch. So a checkpoint goes on with any number of them. The gradients
 are averaged in one message a step, over gloo on CPUs and NCCL on GPUs, one process each. The first process alone prints
 and writes; when another one dies, all end, and `torchrun --max-restarts` starts them again from the checkpoint.
+
+On each of several machines, with PHOTOS in the same place (restarts need the variable, see `group`):
+
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d \
+        --rdzv-endpoint FIRST_MACHINE:29500 --rdzv-id NAME --max-restarts 3 -m Proj_Miniproject2.others train PHOTOS ...
 """
 
 import contextlib
