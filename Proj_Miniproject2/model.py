@@ -998,9 +998,12 @@ class Model:
             raise ValueError(f"{path} does not hold the weights of this network: {error}") from error
         self.pretrained = True
 
-    def save_weights(self, path):
-        """Write the weights to a file, for `load_weights`; it is replaced in one go. Raises OSError."""
-        save({name: value.cpu() for name, value in self.network.state_dict().items()}, path)
+    def save_weights(self, path, dtype=None):
+        """Write the weights to a file, for `load_weights`; it is replaced in one go. Raises OSError.
+
+        dtype: that of the file, such as torch.float16 for half the size; None for the weights' own.
+        """
+        save({name: value.to("cpu", dtype) for name, value in self.network.state_dict().items()}, path)
 
     def predict(self, test_input):
         """Denoise images (N, 3, H, W) of any size, uint8 or float in [0, 255]: float32 of that shape and range.
@@ -1087,18 +1090,19 @@ class Model:
             parameter.state["average"] = parameter.value.clone()
         precision = recipe.dtype(self.device)
         try:
-            begin, first = time.perf_counter(), self.resume(checkpoint, run) if checkpoint else 0
+            begin, first = time.perf_counter(), self.resume(checkpoint, run)
             losses = {}
             for epoch in range(first, recipe.num_epochs):
                 start = time.perf_counter()
                 inputs, targets = pairs(epoch)
                 with fast_products(self.device), setting(self.network, precision=precision):
-                    losses[epoch + 1] = loss = self.train_epoch(inputs, targets, epoch, recipe, seed)
+                    loss, seen = self.train_epoch(inputs, targets, epoch, recipe, seed)
+                losses[epoch + 1] = loss
                 if checkpoint:
                     state = [parameter.state for parameter in self.optimizer.params]
                     save(run | {"epochs": epoch + 1, "state": state, "network": self.network.state_dict()}, checkpoint)
                 now = time.perf_counter()
-                speed = len(inputs) / (now - start)
+                speed = seen / (now - start)
                 left = (now - begin) / (epoch + 1 - first) * (recipe.num_epochs - epoch - 1) / 60
                 progress = f"loss {loss:.6f}, {speed:.0f} images/s, {left:.1f} min left"
                 print(f"{word} {epoch + 1}/{recipe.num_epochs}: {progress}", flush=True)
@@ -1115,12 +1119,12 @@ class Model:
                 parameter.state.pop("average", None)
 
     def train_epoch(self, inputs, targets, epoch, recipe, seed):
-        """One pass over the pairs; returns the mean loss."""
+        """One pass over the pairs; returns the mean loss and the number of pairs."""
         rng = random.Random(f"{seed} {epoch}")
         n, height, width = len(inputs), *inputs.shape[2:]
         rows, columns = (arange(self.on_grid(n)).clamp(max=n - 1).to(inputs.device) for n in (height, width))
         order = arange(n).new_tensor(rng.sample(range(n), n)).to(inputs.device)
-        batches, total = order.split(recipe.batch_size), 0
+        batches, total, seen = order.split(recipe.batch_size), 0, 0
         for step, index in enumerate(batches):
             batch = [
                 t.detach()[index][:, :, rows][..., columns].to(self.device).float() / 255 for t in (inputs, targets)
@@ -1130,23 +1134,29 @@ class Model:
             if recipe.exchange and rng.random() < 0.5:
                 batch = batch[::-1]
             self.optimizer.lr = recipe.lr_at((epoch + (step + 0.5) / len(batches)) / recipe.num_epochs)
-            self.optimizer.zero_grad()
-            total += self.loss(self.network(batch[0]), batch[1]) * len(index)
-            self.network.backward(self.loss.backward())
+            loss, images = self.learn(*batch)
+            total, seen = total + loss * images, seen + images
             self.optimizer.step()
             if recipe.average:
                 steps = epoch * len(batches) + step + 1
                 keep = min(recipe.average, steps / (steps + 10))  # a short memory while the weights still move far
                 for parameter in self.optimizer.params:
                     parameter.state["average"].lerp_(parameter.value, 1 - keep)
-        loss = float(total) / n
+        loss, seen = float(total) / int(seen), int(seen)
         if not math.isfinite(loss) or not all(value.isfinite().all() for value, _ in self.optimizer.params):
             raise FloatingPointError(f"epoch {epoch + 1} diverged, its loss is {loss}: try a lower learning rate")
-        return loss
+        return loss, seen
+
+    def learn(self, inputs, targets):
+        """Write the gradients for a batch; returns its mean loss and its number of pairs."""
+        self.optimizer.zero_grad()
+        loss = self.loss(self.network(inputs), targets)
+        self.network.backward(self.loss.backward())
+        return loss, len(inputs)
 
     def resume(self, path, run):
         """Take all state from a checkpoint of the same run, if there is one; returns how many epochs it has seen."""
-        if not Path(path).exists():
+        if not path or not Path(path).exists():
             return 0
         content = load(path, self.device)
         try:

@@ -9,6 +9,8 @@ import re
 import statistics
 from pathlib import Path
 
+from .parallel import batch_for, message_seconds, speedup
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = ROOT / "README.md", ROOT / "benchmarks" / "README.md"
@@ -144,6 +146,33 @@ def layers():
     return "\n\n".join(parts) or "Not measured yet."
 
 
+def parallel():
+    parts = []
+    for path in sorted(RESULTS.glob("parallel-*.json")):
+        results = json.loads(path.read_text())
+        machine, measured, paper = results["machine"], [], []
+        for network, batches in results["networks"].items():
+            for batch, found in batches.items():
+                speeds = (f"{int(batch) / found[who]['seconds']:.0f}" for who in ("one", "two"))
+                measured.append([f"{network}, batch {batch}", *speeds, f"{found['two']['share']:.0%}"])
+            size = max(found["two"]["bytes"] for found in batches.values())
+            for n in (8, 64):
+                cells = [f"{size / 1e6:.1f} MB, {1000 * message_seconds(size, n):.0f} ms"]
+                cells += [f"{batch_for(batches, n, goal):,}" for goal in (1, n / 2)]
+                cells += [f"{speedup(batches, batch, n):.1f}" for batch in (64, 1024)]
+                paper.append([f"{network}, {n} machines", *cells])
+        parts.append(
+            f"{machine['processor']} ({machine['units']}), torch {machine['torch']}; images/s:\n\n"
+            + table(["", "1 process, 2 threads", "2 processes, 1 thread", "in messages"], measured)
+            + "\n\nOn paper:\n\n"
+            + table(
+                ["", "a step's message", "pays from batch", "half the ideal from", "gain, batch 64", "batch 1,024"],
+                paper,
+            )
+        )
+    return "\n\n".join(parts) or "Not measured yet."
+
+
 def memory():
     rows = [
         [task, *(found.get(version, "") for version in ("ours", "torch.nn", "torch.nn, channels_last"))]
@@ -158,7 +187,9 @@ def main():
     args = parser.parse_args()
     for page in PAGES:
         before = text = page.read_text()
-        for make in (headline, psnr, robustness, gradients, ablations, speed, layers, time_to_quality, memory):
+        for make in (
+            *(headline, psnr, robustness, gradients, ablations, speed, layers, parallel, time_to_quality, memory),
+        ):
             pattern = rf"(<!-- table: {make.__name__} -->\n).*?(<!-- end -->)"
             text = re.sub(pattern, lambda match, make=make: f"{match[1]}\n{make()}\n\n{match[2]}", text, flags=re.S)
         if args.check and text != before:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import memory, speed, time_to_quality
+from benchmarks import memory, parallel, speed, time_to_quality
 from Proj_Miniproject2 import model as m
 
 ROOT = Path(__file__).parents[1]
@@ -88,6 +88,23 @@ def test_seconds_to_a_goal_and_the_best_rate():
     runs = [run(10, 1, 9, (1, 20), (2, 24)), run(20, 1, 5, (2, 22), (4, 25)), run(20, 2, 6, (2, 23), (5, 24.9))]
     assert [time_to_quality.seconds_to(goal, runs) for goal in (24, 24.9, 25, 26)] == [2, 4, 4, None]
     assert time_to_quality.best_rate(runs) == [runs[2]]  # by the photos set aside, at the longest
+
+
+def test_parallel_runs(capsys):
+    parallel.main(["--quick"])
+    assert "in messages" in capsys.readouterr().out
+
+
+def test_prediction_for_many_machines():
+    """A machine takes 10 ms and 1 ms an image, and a message of 12.5 MB."""
+    batches = {str(n): {"one": {"seconds": 0.01 + 0.001 * n}, "two": {"bytes": 12_500_000}} for n in (8, 32, 128)}
+    # Eight send 14 parts of an eighth, 1.25 ms each, and 50 us before.
+    assert parallel.message_seconds(12_500_000, 8) == pytest.approx(14 * (0.00125 + 0.00005))
+    assert parallel.speedup(batches, 80, 8) == pytest.approx(0.09 / (0.01 + 0.01 + 0.0182))
+    # They save 7 / 8 ms an image: 18.2 ms are made up by 21 images.
+    assert parallel.batch_for(batches, 8, 1) == 32
+    # Four times as fast: 10 + B = 4 (28.2 + B / 8), so that B = 205.6.
+    assert parallel.batch_for(batches, 8, 4) == 256
 
 
 def test_the_tables_are_what_the_results_say():

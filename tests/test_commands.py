@@ -298,10 +298,10 @@ def test_weights_that_cannot_be_written_are_kept_elsewhere(photos, tmp_path, mon
     elsewhere.mkdir()
 
     class Unlucky(Model):
-        def save_weights(self, path):
+        def save_weights(self, path, dtype=None):
             if path == out:
                 raise OSError("disk full")
-            super().save_weights(path)
+            super().save_weights(path, dtype)
 
     monkeypatch.setattr(train, "train", lambda *args: (Unlucky(), {"psnr": 25.0, "noisy_psnr": 20.0}))
     monkeypatch.setattr(train.tempfile, "tempdir", str(elsewhere))

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from . import ablate, denoise, evaluate, pairs, plots, train
+from . import ablate, denoise, evaluate, pairs, parallel, plots, train
 from .files import Incomplete
 
 COMMANDS = {"denoise": denoise, "train": train, "evaluate": evaluate, "plot": plots, "pairs": pairs, "ablate": ablate}
@@ -20,9 +20,13 @@ def main(args=None):
             name, help=summary, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         module.add_arguments(command)
-    args = parser.parse_args(args)
+    with parallel.only_first_speaks():
+        args = parser.parse_args(args)
     try:
-        COMMANDS[args.command].main(args)
+        with parallel.only_first_speaks(), parallel.group():
+            if parallel.processes() > 1 and args.command != "train":
+                raise ValueError("uses all cores in one process: run it without torchrun")
+            COMMANDS[args.command].main(args)
     except ModuleNotFoundError as error:
         extra = "figures" if error.name == "matplotlib" else "photos"
         fail(args, f"{error.name} is missing: pip install 'proj-miniproject2[{extra}]' brings it", 2)
@@ -37,7 +41,8 @@ def main(args=None):
 
 
 def fail(args, message, status):
-    print(f"noise2noise {args.command}: {message}", file=sys.stderr)
+    if parallel.should_say():
+        print(f"noise2noise {args.command}: {message}", file=sys.stderr)
     sys.exit(status)
 
 

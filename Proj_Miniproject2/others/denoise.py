@@ -18,21 +18,26 @@ from .networks import NETWORKS
 
 def denoise(model, image):
     """What the model makes of a Pillow image as `read_image` gives it: one of the same mode, with the same alpha."""
-    from PIL import Image
-
     colours = image.convert("RGB")
     pixels = torch.frombuffer(bytearray(colours.tobytes()), dtype=torch.uint8)
     pixels = pixels.view(1, image.height, image.width, 3).permute(0, 3, 1, 2)
     if image.mode in ("L", "LA"):
-        output = model.predict(pixels).mean(1).round_().to(torch.uint8)[0]
-        result = Image.frombytes("L", image.size, bytes(output.contiguous().untyped_storage()))
+        result = picture(model.predict(pixels).mean(1)[0], "L", image.size)
     else:
-        output = model.predict(pixels).round_().to(torch.uint8)[0].permute(1, 2, 0)
-        result = Image.frombytes("RGB", image.size, bytes(output.contiguous().untyped_storage()))
+        result = picture(model.predict(pixels)[0].permute(1, 2, 0), "RGB", image.size)
     if image.mode.endswith("A"):
         result.putalpha(image.getchannel("A"))
     result.info = image.info
     return result
+
+
+def picture(values, mode, size):
+    """A Pillow image of values in [0, 255], which are rounded."""
+    from PIL import Image
+
+    pixels = bytearray(values.numel())  # which torch and Pillow share; bytes(storage) would go one by one
+    torch.frombuffer(pixels, dtype=torch.uint8).view(values.shape).copy_(values.round())
+    return Image.frombytes(mode, size, bytes(pixels))
 
 
 def write(image, path):

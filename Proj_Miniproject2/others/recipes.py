@@ -182,8 +182,9 @@ class Run:
         if self.network not in known:
             raise ValueError(f"network must be one of {', '.join(known)}, got {self.network!r}")
 
-    def make_model(self):
-        return (NETWORKS | VARIANTS)[self.network]()
+    @property
+    def model_class(self):
+        return (NETWORKS | VARIANTS)[self.network]
 
     def describe(self):
         """All fields, with the recipe's among them, as a dict of what JSON and checkpoints can hold."""

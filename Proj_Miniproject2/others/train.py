@@ -19,6 +19,7 @@ from .files import Incomplete, check_outputs, write_json
 from .metrics import psnr
 from .networks import NETWORKS, VARIANTS, widen
 from .noise import gaussian_noise
+from .parallel import joined, mean, own, processes, rank
 from .photos import CROP, PairStream, camera, load_photos, random_crops, split
 from .photos import clean as with_clean
 from .recipes import FUNCTIONS, RUNS, Run
@@ -78,29 +79,34 @@ def train(photos, run, checkpoint=None):
     the first's, with ".distill" after its name.
 
     Returns (model, results), the results a dict for JSON; its seconds are those since the last start or resumption.
+    Under `parallel.group` each process trains on pairs of its own, and all return the same.
     """
     training, held_out = split(photos)
     about = {"photos": known_by(photos), **run.describe()}  # with this a checkpoint of other photos is refused
     torch.manual_seed(run.seed)
-    model = run.make_model()
+    model = joined(run.model_class)()
     model.loss = run.loss()
     if run.init:
         run.init(model.network)
     if run.start:
         start_from(model, run.start)
     recipe = replace(run.recipe, exchange=False) if run.source is with_clean else run.recipe
-    draw = run.source(training, run)
+    draw = run.source(training, own(run))
     noisy, clean = validation(held_out, run)
     scores = {}  # after how many epochs of the first training
 
+    def score():
+        mine = slice(rank(), None, processes())
+        return mean(psnr(model.predict(noisy[mine]), clean[mine]), len(noisy[mine]))
+
     def watched(epoch):
-        scores[epoch] = psnr(model.predict(noisy), clean)  # of the weights as they are, without the average
+        scores[epoch] = score()  # of the weights as they are, without the average
         return draw(epoch)
 
     begin = time.perf_counter()
     losses = model.fit(watched, recipe=recipe, seed=run.seed, checkpoint=checkpoint, about=about)
     if run.distill_epochs:
-        teacher = run.make_model()
+        teacher = run.model_class()
         teacher.network.load_state_dict(model.network.state_dict())
 
         def teach(epoch):
@@ -112,7 +118,7 @@ def train(photos, run, checkpoint=None):
         checkpoint = checkpoint and f"{checkpoint}.distill"
         model.fit(teach, recipe=second, seed=run.seed, checkpoint=checkpoint, about=about)
     seconds = time.perf_counter() - begin
-    result = scores[recipe.num_epochs + run.distill_epochs] = psnr(model.predict(noisy), clean)
+    result = scores[recipe.num_epochs + run.distill_epochs] = score()
     curve = [
         {"pairs": epoch * run.pairs, "loss": losses.get(epoch), "psnr": round(score, 3)}
         for epoch, score in scores.items()
@@ -122,6 +128,7 @@ def train(photos, run, checkpoint=None):
         "noisy_psnr": round(psnr(noisy, clean), 3),
         "seconds": round(seconds),
         "threads": torch.get_num_threads(),
+        "processes": processes(),
         **about,
         "curve": curve,
     }
@@ -138,6 +145,7 @@ def add_arguments(parser):
         "folder with a subfolder of shots for each scene",
     )
     parser.add_argument("--out", type=Path, required=True, help="file for the weights")
+    parser.add_argument("--half", action="store_true", help="write the weights in half precision: half the size")
     parser.add_argument("--results", type=Path, help="JSON file for what the run gave")
     parser.add_argument("--checkpoint", type=Path, help="file to write after every epoch, and to resume from")
     parser.add_argument("--run", choices=RUNS, help="which the next options change (default; with --shots shots)")
@@ -167,7 +175,8 @@ def changed(run, args):
 
 
 def main(args):
-    check_outputs(args.out, args.results, args.checkpoint)
+    if rank() == 0:
+        check_outputs(args.out, args.results, args.checkpoint)
     if bool(args.photos) == bool(args.shots):
         raise ValueError("train takes either a folder of photos or --shots")
     run = changed(RUNS[args.run or ("shots" if args.shots else "default")], args)
@@ -175,16 +184,19 @@ def main(args):
         raise ValueError(f"the source {run.source.__name__} goes with {'photos' if args.shots else '--shots'}")
     photos = read_scenes(args.shots) if args.shots else load_photos(args.photos)
     model, results = train(photos, run, args.checkpoint)
+    if rank():  # the first process writes for all
+        return
     judge = "against another shot, on the scenes" if args.shots else "on the photos"
     print(f"{results['psnr']:.2f} dB {judge} set aside (noisy: {results['noisy_psnr']:.2f} dB)")
+    dtype = torch.float16 if args.half else None
     worse, out = not results["psnr"] > results["noisy_psnr"], args.out
     if worse and out.exists():
         out = out.with_name(f"{out.stem}-worse{out.suffix}")
     try:
-        model.save_weights(out)
+        model.save_weights(out, dtype)
     except OSError as error:
         out = Path(tempfile.mkdtemp(), out.name)
-        model.save_weights(out)
+        model.save_weights(out, dtype)
         raise OSError(f"{args.out} can't be written, the weights are in {out}: {error}") from error
     if args.results:
         write_json(results, args.results)
