@@ -29,7 +29,8 @@ def table(head, rows):
 
 # results file: what it is
 TRAININGS = {
-    "unet": "`unet.pth`: a residual U-Net, fresh pairs",
+    "unet": "`unet.pth`: a residual U-Net, widened from the next, fresh pairs",
+    "unet-narrow": "a narrower U-Net from nothing, fresh pairs",
     "best": "`bestmodel.pth`: the report's network, fresh pairs, Adam, then self-distillation",
     "finetune": "`bestmodel.pth` and one more epoch of `train`, fixed pairs",
     "teacher": "its first training alone",

@@ -57,6 +57,20 @@ def test_training_goes_on_from_weights(photos, tmp_path, monkeypatch):
     torch.testing.assert_close(written, state, rtol=0, atol=1e-6)
 
 
+def test_weights_in_half_precision(photos, tmp_path, monkeypatch):
+    few_pairs(monkeypatch)
+    main(f"train {photos} --out {tmp_path}/w.pth --half --num-epochs 1 --pairs 4".split())
+    assert {value.dtype for value in torch.load(tmp_path / "w.pth", weights_only=True).values()} == {torch.float16}
+    Model().load_weights(tmp_path / "w.pth")
+
+
+def test_weights_of_another_network_are_nothing_to_go_on_from(photos, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(f"train {photos} --out {tmp_path}/w.pth --network unet --start {Model.PRETRAINED}".split())
+    assert "neither of this network nor of a narrower one" in capsys.readouterr().err
+    assert not (tmp_path / "w.pth").exists()
+
+
 def test_training_repeats(photos, monkeypatch):
     monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
     run = Run(Recipe(num_epochs=1, batch_size=4), pairs=8)

@@ -24,7 +24,7 @@ from Proj_Miniproject2.model import (
     setting,
     xavier,
 )
-from Proj_Miniproject2.others.networks import NETWORKS
+from Proj_Miniproject2.others.networks import NETWORKS, VARIANTS, NarrowUNet, UNet, widen
 
 from .twins import twin
 
@@ -437,3 +437,19 @@ def test_weights_of_another_network_are_refused(model, tmp_path):
     with pytest.raises(ValueError, match=r"other.pth does not hold the weights of this network"):
         model.load_weights(tmp_path / "other.pth")
     assert all(torch.equal(value, before[name]) for name, value in model.network.state_dict().items())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_equal_torch(variant):
+    torch.manual_seed(0)
+    assert_equals_twin(VARIANTS[variant]().network.to(torch.float64), normal(2, 3, 8, 12))
+
+
+def test_a_widened_network_computes_the_same_and_its_new_channels_learn():
+    torch.manual_seed(0)
+    narrow, wide, images = NarrowUNet().network, UNet().network, torch.rand(2, 3, 16, 16)
+    widen(wide, narrow.state_dict())
+    torch.testing.assert_close(wide(images), narrow(images), rtol=1e-4, atol=1e-4)
+    wide.backward(torch.ones(2, 3, 16, 16))
+    grads = wide.named_param()["0.branch.1.branch.0.weight"].grad
+    assert grads[:48, 48:].any()  # by which the old channels come to see the new ones
