@@ -29,15 +29,17 @@ MUTATIONS = [
     ("(m - 1) * s + k - p) for", "m * s + k - p) for", "test_networks"),
     ("if not 0 <= getattr(self, name) < 1:", "if not 0 <= getattr(self, name) <= 1:", "test_bad_input"),
     # missing accumulation, missing parts
-    ("self.columns(w).add_(W.view", "self.columns(w).copy_(W.view", "test_blocks"),
+    ("columns.add_(W.view", "columns.copy_(W.view", "test_blocks"),
+    ("Y.baddbmm_(X_k, W_k)", "Y = X_k @ W_k", "test_networks"),
+    ("w += self.turned(grad)", "w.copy_(self.turned(grad))", "test_blocks test_networks"),
     ("taps += cells[: len(taps)", "taps[:] = cells[: len(taps)", "test_blocks"),
     ('["bias"].grad.add_(grads', '["bias"].grad.copy_(grads', "test_blocks"),
     ("return self.branch.backward(through) + around", "return self.branch.backward(through)", "test_networks"),
     ("            grad.zero_()\n", "            pass\n", "test_blocks"),
     # axes and orders
-    ("((0, 1, 2), 0) if n == 1", "((0, 2, 1), 0) if n == 1", "test_networks"),
-    ("movedim(4 + self.channel_at, 6)", "movedim(4 + self.channel_at, 4)", "test_blocks"),
-    ("if maps.order in lifted else", "if lifted else", "test_networks"),
+    ("(0, 1, 2) if exact", "(0, 2, 1) if exact", "test_networks"),
+    ("w.flip(2, 3).transpose(0, 1)", "w.flip(3).transpose(0, 1)", "test_networks"),
+    ("lifted[maps.key] if maps.key in lifted else", "[*lifted.values()][0] if lifted else", "test_networks test_model"),
     (
         "return grad.unflatten(-3, (height // rows, rows)).sum((-3, -1))",
         "return grad.unflatten(-3, (rows, height // rows)).sum((-3, -1))",
