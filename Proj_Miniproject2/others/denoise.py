@@ -6,6 +6,7 @@ turned upright, with its colour profile and EXIF data. Grey stays grey, transpar
 are done, and the exit status is 1.
 """
 
+import io
 import os
 import tempfile
 from functools import partial
@@ -49,9 +50,10 @@ def picture(values, mode, size):
 
 def write(image, path):
     """Save an image in its format; the file is there whole or not at all."""
-    unfinished = path.with_name(f"{os.getpid()}.part")
+    content, unfinished = io.BytesIO(), path.with_name(f"{os.getpid()}.part")
+    image.save(content, image.format, **image.info, **LOSSY.get(image.format, {}))
     try:
-        image.save(unfinished, image.format, **image.info, **LOSSY.get(image.format, {}))
+        unfinished.write_bytes(content.getbuffer())  # Pillow itself is silent when a disk takes only the beginning
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
