@@ -1005,10 +1005,11 @@ class Model:
         """
         save({name: value.to("cpu", dtype) for name, value in self.network.state_dict().items()}, path)
 
-    def predict(self, test_input):
+    def predict(self, test_input, progress=iter):
         """Denoise images (N, 3, H, W) of any size, uint8 or float in [0, 255]: float32 of that shape and range.
 
-        Raises TypeError or ValueError for other input. Works in pieces, so that memory stays bounded.
+        Raises TypeError or ValueError for other input. Works in pieces, so that memory stays bounded; `progress` wraps
+        the list of them, as tqdm does.
         """
         check_images("test_input", test_input)
         test_input = test_input.detach()
@@ -1018,7 +1019,7 @@ class Model:
         batch = max(1, self.BATCH_PIXELS // math.prod(tile))
         corners = product(range(0, n, batch), range(0, height, self.SIDE), range(0, width, self.SIDE))
         with fast_products(self.device), setting(self.network, frozen=True):
-            for first, top, left in corners:
+            for first, top, left in progress(list(corners)):
                 images = slice(first, first + batch)
                 rows, inner_rows, outer_rows = self.tile(top, height)
                 columns, inner_columns, outer_columns = self.tile(left, width)

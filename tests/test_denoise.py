@@ -1,18 +1,25 @@
 """The denoise command on pictures of all kinds: what it writes, what it refuses, and that nothing is lost."""
 
 import os
+import re
+import subprocess
 import sys
+import tempfile
 import time
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps, JpegImagePlugin
 
 from Proj_Miniproject2.model import Model, save
 from Proj_Miniproject2.others import denoise
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.networks import UNet
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -56,21 +63,84 @@ def test_formats_and_greys_stay(ending, mode, weights, tmp_path):
     assert os.listdir(out) == [source.name]
 
 
-def test_transparency_profile_and_exif_stay_and_pictures_are_turned_upright(weights, tmp_path):
-    exif = Image.Exif()
+@pytest.mark.parametrize("ending", ["png", "tif", "webp", "jpg"])
+def test_profile_and_exif_stay_and_pictures_are_turned_upright(ending, weights, tmp_path):
+    """A camera's data: maker, date and place, its own notes, and the size."""
+    path, exif = tmp_path / f"a.{ending}", Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "a camera"  # to be turned by 90 degrees; its maker
-    image = Image.fromarray(pixels(channels=4), "RGBA")
-    image.save(tmp_path / "a.png", exif=exif, icc_profile=b"a profile")
+    exif[0x8769] = {0x9003: "2020:01:01 00:00:00", 0x927C: b"notes", 0xA002: 31, 0xA003: 20}
+    exif[0x8825] = {1: "N", 2: (46.0, 31.0, 0.0)}
+    smooth = Image.fromarray(pixels(2, 3)).resize((31, 20))
+    smooth.save(path, exif=exif.tobytes(), icc_profile=b"a profile", dpi=(300, 300))
+    run(weights, path, "--out", tmp_path / "out")
+    with Image.open(path) as before, Image.open(tmp_path / "out" / path.name) as after:
+        assert after.size == (20, 31) and after.info["icc_profile"] == b"a profile"
+        assert ending == "webp" or after.info["dpi"] == pytest.approx((300, 300), abs=0.1)  # WebP knows none
+        found = after.getexif()
+        assert found[0x010F] == "a camera" and found.get(0x0112, 1) == 1
+        expected = {0x9003: "2020:01:01 00:00:00", 0x927C: b"notes", 0xA002: 20, 0xA003: 31}
+        assert found.get_ifd(0x8769).items() >= expected.items() and found.get_ifd(0x8825)[2] == (46.0, 31.0, 0.0)
+        difference = np.asarray(after.convert("RGB"), int) - ImageOps.exif_transpose(before).convert("RGB")
+    assert np.abs(difference).mean() < (3 if ending in ("jpg", "webp") else 1e-9)
+
+
+def test_transparency_stays(weights, tmp_path):
+    for ending in ("png", "tif", "webp"):
+        Image.fromarray(pixels(channels=4), "RGBA").save(tmp_path / f"rgba.{ending}")
+    Image.fromarray(pixels(channels=2), "LA").save(tmp_path / "la.png")
     palette = Image.fromarray(pixels()).quantize(16)
-    palette.save(tmp_path / "p.png", transparency=3)
+    palette.save(tmp_path / "one.png", transparency=3)
+    palette.save(tmp_path / "many.png", transparency=bytes(range(0, 160, 10)))
+    Image.fromarray(pixels()).save(tmp_path / "colour.png", transparency=tuple(int(v) for v in pixels()[0, 0]))
     run(weights, tmp_path, "--out", tmp_path / "out")
-    with Image.open(tmp_path / "out" / "a.png") as after:
-        assert after.size == (20, 31) and after.mode == "RGBA"
-        assert after.info["icc_profile"] == b"a profile"
-        assert after.getexif()[0x010F] == "a camera" and after.getexif().get(0x0112, 1) == 1
-        assert np.array_equal(np.asarray(after), np.rot90(np.asarray(image), -1))
-    with Image.open(tmp_path / "out" / "p.png") as after, Image.open(tmp_path / "p.png") as before:
-        assert np.array_equal(np.asarray(after.convert("RGBA"))[..., 3], np.asarray(before.convert("RGBA"))[..., 3])
+    written = sorted((tmp_path / "out").iterdir())
+    assert len(written) == 7
+    for path in written:
+        with Image.open(path) as after, Image.open(tmp_path / path.name) as before:
+            alphas = [np.asarray(image.convert("RGBA"))[..., 3] for image in (before, after)]
+            assert np.array_equal(*alphas) and alphas[0].min() < 255
+
+
+def test_grey_stays_grey_also_among_colours(tmp_path):
+    """By a network that tints."""
+    tints, grey = tmp_path / "tints.pth", Image.fromarray(pixels(channels=1))
+    torch.manual_seed(0)
+    UNet().save_weights(tints)
+    clear = grey.copy()
+    clear.putalpha(Image.fromarray(pixels(channels=1, seed=1)))
+    images = {"l": grey, "la": clear, "1": grey.convert("1"), "p": grey.quantize(16), "rgb": grey.convert("RGB")}
+    for name, image in images.items():
+        image.save(tmp_path / f"{name}.png")
+    Image.fromarray(pixels()).save(tmp_path / "colours.png")
+    run(tints, tmp_path, "--out", tmp_path / "out")
+    modes = {}
+    for path in (tmp_path / "out").iterdir():
+        with Image.open(path) as after, Image.open(tmp_path / path.name) as before:
+            red, green, blue, alpha = np.moveaxis(np.asarray(after.convert("RGBA")), 2, 0)
+            assert ((red == green) & (green == blue)).all() == (path.stem != "colours")
+            assert (red != np.asarray(before.convert("RGBA"))[..., 0]).any()
+            modes[path.stem] = after.mode
+    assert modes == {"l": "L", "la": "LA", "1": "L", "p": "RGB", "rgb": "RGB", "colours": "RGB"}
+
+
+def test_jpeg_loses_little(weights, tmp_path):
+    """As many values for colours as for brightness, and fine steps, in a file written otherwise."""
+    Image.fromarray(pixels()).save(tmp_path / "a.jpg", quality=30)
+    run(weights, tmp_path / "a.jpg", "--out", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "a.jpg") as after:
+        assert JpegImagePlugin.get_sampling(after) == 0 and max(map(max, after.quantization.values())) < 15
+
+
+def test_a_picture_stays_of_its_format_whatever_its_name(weights, tmp_path):
+    """Also of a JPEG with a preview behind it, as cameras write them, the picture alone."""
+    Image.fromarray(pixels(channels=4)).save(tmp_path / "png.jpg", format="PNG")
+    Image.fromarray(pixels()).save(tmp_path / "no ending", format="TIFF")
+    preview = Image.fromarray(pixels(5, 8))
+    Image.fromarray(pixels()).save(tmp_path / "camera.JPG", format="MPO", save_all=True, append_images=[preview])
+    run(weights, *tmp_path.iterdir(), "--out", tmp_path / "out")
+    for name, kind in {"png.jpg": ("PNG", "RGBA"), "no ending": ("TIFF", "RGB"), "camera.JPG": ("JPEG", "RGB")}.items():
+        with Image.open(tmp_path / "out" / name) as after:
+            assert (after.format, after.mode, after.size) == (*kind, (31, 20))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
@@ -84,30 +154,63 @@ def test_odd_sizes(size, weights, tmp_path):
 
 def test_what_would_lose_something_is_named_and_the_rest_is_done(weights, tmp_path, capsys):
     folder = tmp_path / "in"
-    folder.mkdir()
+    (folder / "deeper").mkdir(parents=True)
     Image.fromarray(pixels()).save(folder / "good.png")
-    Image.fromarray(pixels()).convert("CMYK").save(folder / "cmyk.jpg", icc_profile=b"of CMYK")
+    Image.fromarray(pixels()).save(folder / "deeper" / "good.jpg")
     Image.fromarray(pixels(channels=1)).save(folder / "one.gif")
+    Image.fromarray(pixels()).convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(pixels()).convert("CMYK").save(folder / "cmyk.tif")
     Image.fromarray(pixels(channels=1).astype(np.uint16) * 257).save(folder / "16 bits.png")
     Image.fromarray(pixels(channels=1).astype(np.uint16)).save(folder / "16 deep.tif")
     Image.fromarray(pixels(channels=1).astype(np.float32)).save(folder / "float.tif")
     Image.fromarray(pixels(channels=1).astype(np.int32)).save(folder / "int.tif")
+    (folder / "16 bits.ppm").write_bytes(b"P6 1 1 65535 abcdef")
     frames = [Image.fromarray(pixels(seed=seed)) for seed in range(3)]
-    frames[0].save(folder / "animated.gif", save_all=True, append_images=frames[1:])
-    frames[0].save(folder / "pages.tif", save_all=True, append_images=frames[1:])
+    for name in ("moving.gif", "moving.webp", "animated.png", "pages.tif"):
+        frames[0].save(folder / name, save_all=True, append_images=frames[1:])
     (folder / "text.jpg").write_text("no picture")
     (folder / "empty.png").touch()
-    (folder / "cut.png").write_bytes((folder / "good.png").read_bytes()[:500])
+    good = {ending: tmp_path / f"good.{ending}" for ending in ("png", "jpg", "tif", "webp")}
+    for ending, path in good.items():
+        frames[0].save(path)
+        (folder / f"cut-{ending}.{ending}").write_bytes(path.read_bytes()[:500])
     printed = refused(capsys, lambda: run(weights, folder, "--out", tmp_path / "out", "--compare"), 1)
-    bad = ["16 bits.png", "16 deep.tif", "float.tif", "int.tif", "animated.gif", "pages.tif", "text.jpg", "empty.png"]
-    assert all(name in printed for name in [*bad, "cut.png"]) and "9 of 12" in printed and "Traceback" not in printed
-    done = ["cmyk.jpg", "good.png", "one.png"]
-    compared = [f"{name[:-4]}-compare.png" for name in done]
-    assert sorted(os.listdir(tmp_path / "out")) == sorted(done + compared)
-    with Image.open(tmp_path / "out" / "cmyk.jpg") as after:
-        assert after.mode == "RGB" and "icc_profile" not in after.info
-    with Image.open(tmp_path / "out" / "good-compare.png") as both:
-        assert both.size == (62, 20)
+    done = ["deeper/good.jpg", "good.png", "one.gif"]
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*.*")}
+    named = {line.removeprefix(f"{folder}/").partition(":")[0] for line in printed.splitlines()[1:]}
+    assert named == there - set(done) and "Traceback" not in printed
+    assert printed.startswith(f"noise2noise denoise: {len(named)} of {len(there)} pictures")
+    for words, number in {"8 bits": 4, "holds 3 pictures": 4, "colours CMYK": 2, "no picture of the kinds": 3}.items():
+        assert printed.count(words) == number
+    written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
+    assert written == {
+        *("deeper/good.jpg", "deeper/good-compare.jpg", "good.png", "good-compare.png", "one.png", "one-compare.png"),
+    }
+
+
+def test_compare_shows_both_side_by_side(tmp_path):
+    weights = tmp_path / "random.pth"
+    UNet().save_weights(weights)
+    for name, channels in {"rgb.tif": 3, "l.png": 1, "rgba.png": 4}.items():
+        image = Image.fromarray(pixels(channels=channels))
+        image.save(tmp_path / name, icc_profile=b"a profile")
+        run(weights, tmp_path / name, "--out", tmp_path / "out", "--compare", "--overwrite")
+        out = tmp_path / "out" / name
+        with Image.open(out) as after, Image.open(out.with_stem(f"{out.stem}-compare")) as both:
+            assert both.size == (62, 20) and both.mode == image.mode and both.info["icc_profile"] == b"a profile"
+            assert np.array_equal(np.asarray(both), np.hstack([np.asarray(image), np.asarray(after)]))
+
+
+def test_enormous_pictures(weights, tmp_path, capsys, monkeypatch):
+    """Pillow warns of pictures of more than its limit, and refuses those of twice as many pixels."""
+    Image.fromarray(pixels(20, 30)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(weights, tmp_path / "a.png", "--out", tmp_path / "out")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 299)
+    printed = refused(capsys, lambda: run(weights, tmp_path / "a.png", "--out", tmp_path / "new"), 1)
+    assert "(600 pixels) exceeds limit of 598 pixels" in printed and not os.listdir(tmp_path / "new")
 
 
 def test_sixteen_bit_colour_is_refused(weights, tmp_path, capsys):
@@ -143,9 +246,49 @@ def test_nothing_is_overwritten(weights, tmp_path, capsys):
     two = [image, tmp_path / "b" / "a.png"]
     assert "both be written" in refused(capsys, lambda: run(weights, *two, "--out", tmp_path / "new"), 2)
     assert not (tmp_path / "new").exists()
+    run(weights, image, tmp_path / "b" / ".." / "a.png", "--out", tmp_path / "new")  # twice the same is none too many
 
 
-@pytest.mark.parametrize("what", ["nothing", "an empty folder", "a file for a folder", "no weights"])
+@pytest.mark.parametrize("way", ["symbolic link", "hard link", "link of the folder", "detour", "compare"])
+def test_no_input_is_overwritten_on_any_way(way, weights, tmp_path, capsys):
+    """Not by the picture beside which it is, either."""
+    image, out = tmp_path / "in" / "a-compare.png", tmp_path / "out"
+    image.parent.mkdir()
+    Image.fromarray(pixels()).save(image)
+    inputs, before = [image], image.read_bytes()
+    if way == "link of the folder":
+        out.symlink_to(image.parent)
+    elif way in ("detour", "compare"):
+        out = image.parent / ".." / "in"
+    else:
+        out.mkdir()
+    if way == "symbolic link":
+        (out / image.name).symlink_to(image)
+    elif way == "hard link":
+        (out / image.name).hardlink_to(image)
+    elif way == "compare":
+        inputs = [tmp_path / "a.png", tmp_path / "in"]
+        Image.fromarray(pixels()).save(inputs[0])
+        out = image.parent
+    with pytest.raises(SystemExit) as exit:
+        run(weights, *inputs, "--out", out, "--overwrite", "--compare")
+    assert exit.value.code == 2 and re.search("is an input|would both be written", capsys.readouterr().err)
+    assert image.read_bytes() == before and os.listdir(out) == [image.name]
+
+
+def test_an_output_folder_inside_the_input_folder_is_none_of_the_input(weights, tmp_path):
+    (tmp_path / "deeper").mkdir()
+    for name in ("a.png", "deeper/b.png"):
+        Image.fromarray(pixels()).save(tmp_path / name)
+    for options in ([], ["--overwrite"]):
+        run(weights, tmp_path, "--out", tmp_path / "out", *options)
+    written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png"))
+    assert written == ["a.png", "deeper/b.png"]
+
+
+@pytest.mark.parametrize(
+    "what", ["nothing", "an empty folder", "a file for a folder", "a folder for a file", "no weights", "no network"]
+)
 def test_found_out_before_any_work(what, weights, tmp_path, capsys, monkeypatch):
     def work(*arguments):
         raise AssertionError("work was begun")
@@ -158,33 +301,98 @@ def test_found_out_before_any_work(what, weights, tmp_path, capsys, monkeypatch)
         "nothing": ([tmp_path / "no.png", "--out", tmp_path / "out"], "no file or folder"),
         "an empty folder": ([tmp_path / "empty", "--out", tmp_path / "out"], "no picture"),
         "a file for a folder": ([tmp_path / "a.png", "--out", tmp_path / "file"], "file"),
-        "no weights": ([tmp_path / "a.png", "--out", tmp_path / "out"], "does not hold the weights"),
+        "a folder for a file": ([tmp_path / "a.png", "--out", tmp_path / "there", "--overwrite"], "is a folder"),
+        "no weights": ([tmp_path / "a.png", "--out", tmp_path / "out"], "nowhere.pth"),
+        "no network": ([tmp_path / "a.png", "--out", tmp_path / "out"], "does not hold the weights"),
     }[what]
-    chosen = Model.PRETRAINED if what == "no weights" else weights
+    (tmp_path / "there" / "a.png").mkdir(parents=True)
+    chosen = {"no weights": tmp_path / "nowhere.pth", "no network": Model.PRETRAINED}.get(what, weights)
     printed = refused(capsys, lambda: run(chosen, *arguments), 2)
-    assert words in printed and len(printed.strip().splitlines()) == 1
+    assert words in printed and len(printed.strip().splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
-def test_a_full_disk_leaves_no_half_written_file(weights, tmp_path, capsys, monkeypatch):
-    Image.fromarray(pixels()).save(tmp_path / "a.png")
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+@pytest.mark.parametrize("ending", ["tif", "png", "jpg", "webp"])
+def test_a_full_disk_leaves_no_half_written_file(ending, weights, tmp_path, capsys):
+    """A limit to the size of files stands for it: there, too, a first write takes only a part."""
+    import resource
 
-    def full(image, path, **options):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+    Image.fromarray(pixels(100, 100)).save(tmp_path / f"a.{ending}")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        printed = refused(capsys, lambda: run(weights, tmp_path / f"a.{ending}", "--out", tmp_path / "out"), 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "[Errno 27]" in printed and not os.listdir(tmp_path / "out")
 
-    monkeypatch.setattr(Image.Image, "save", full)
-    printed = refused(capsys, lambda: run(weights, tmp_path / "a.png", "--out", tmp_path / "out"), 1)
-    assert "No space left" in printed and not os.listdir(tmp_path / "out")
+
+@pytest.fixture
+def folder_of_no_superuser():
+    """A folder of somebody who may not read and write everything, as whom the test runs."""
+    if os.geteuid():
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+        return
+    os.seteuid(65534)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    finally:
+        os.seteuid(0)
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="the superuser may read and write everything")
-def test_no_permission(weights, tmp_path, capsys):
-    Image.fromarray(pixels()).save(tmp_path / "a.png")
-    (tmp_path / "a.png").chmod(0)
-    assert "ermission" in refused(capsys, lambda: run(weights, tmp_path / "a.png", "--out", tmp_path / "out"), 1)
-    closed = tmp_path / "closed"
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_no_permission(folder_of_no_superuser, capsys):
+    folder, model = folder_of_no_superuser, UNet()
+    model.save_weights(folder / "weights.pth")
+    for name in ("a.png", "b.png"):
+        Image.fromarray(pixels()).save(folder / name)
+    images = [folder / "a.png", folder / "b.png"]
+    images[0].chmod(0)
+    printed = refused(capsys, lambda: run(folder / "weights.pth", *images, "--out", folder / "out"), 1)
+    assert "a.png: [Errno 13] Permission denied" in printed and os.listdir(folder / "out") == ["b.png"]
+    closed = folder / "closed"
     closed.mkdir(mode=0o500)
-    assert "ermission" in refused(capsys, lambda: run(weights, tmp_path / "a.png", "--out", closed / "out"), 2)
+    for out in (closed, closed / "out"):
+        call = lambda out=out: run(folder / "weights.pth", images[1], "--out", out)  # noqa: E731
+        assert "Permission denied" in refused(capsys, call, 2)
+
+
+@pytest.mark.parametrize("missing", ["PIL", "tqdm"])
+def test_what_is_missing_is_named(missing, weights, tmp_path, capsys, monkeypatch):
+    Image.fromarray(pixels()).save(tmp_path / "a.png")
+    monkeypatch.setitem(sys.modules, missing, None)
+    printed = refused(capsys, lambda: run(weights, tmp_path / "a.png", "--out", tmp_path / "out"), 2)
+    assert f"{missing} is missing: pip install '.[photos]'" in printed
+
+
+def test_progress_is_shown_on_a_terminal(weights, tmp_path, capsys, monkeypatch):
+    """Over the pictures, and over the three tiles of one; with the time left."""
+    Image.fromarray(pixels(5, 3 * UNet.SIDE)).save(tmp_path / "long.png")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    run(weights, tmp_path / "long.png", "--out", tmp_path / "out")
+    shown = capsys.readouterr().err
+    assert "1/1 [" in shown and re.search(r"long\.png: .*0/3 \[\d\d:\d\d<", shown)
+
+
+def test_24_megapixels_in_a_gigabyte(tmp_path):
+    """Above the photo itself; after one tile of it, as the others take no more."""
+    code = """if True:
+        import resource
+        from PIL import Image
+        from Proj_Miniproject2.others.denoise import denoise, side_by_side
+        from Proj_Miniproject2.others.networks import PhotoUNet
+
+        image, model = Image.linear_gradient("L").resize((6000, 4000)).convert("RGB"), PhotoUNet()
+        image.putpixel((0, 0), (1, 2, 3))  # not grey
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        side_by_side(image, denoise(model, image, lambda tiles: tiles[:1]))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    kilobytes = int(done.stdout) / (1024 if sys.platform == "darwin" else 1)
+    assert kilobytes < 2**20
 
 
 def test_the_output_is_the_models(tmp_path):

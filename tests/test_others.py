@@ -304,7 +304,7 @@ def test_load_photos_in_order_as_rgb_upright_and_large_enough(tmp_path):
     third = write_image(tmp_path / "c.png", 260, 280, seed=3, exif=exif)
     write_image(tmp_path / "d.webp", 50, 100)
     write_image(tmp_path / "e.bmp", 300, 64)
-    write_image(tmp_path / "f.jp2", 256, 256)
+    write_image(tmp_path / "f.tif", 256, 256)
     Image.new("RGBA", (256, 256), (1, 2, 3, 255)).save(tmp_path / "g.png")  # nothing shines through
     (tmp_path / "notes.txt").write_text("no photo")
     (tmp_path / "folder.jpg").mkdir()

@@ -49,8 +49,12 @@ def test_pairs_are_aligned_crops_of_two_different_shots():
 
 
 @pytest.mark.parametrize("what, words", [
-    ("single", "scene b has a single shot"),
-    ("sizes", "scene b have different sizes"),
+    ("single", "scenes/b has a single shot"),
+    ("single among names", "scene b.png has a single shot"),
+    ("sizes", "scenes/b have different sizes"),
+    ("same", "b/1.png are the same picture"),
+    ("16 bits", "b/1.png: has more than 8 bits"),
+    ("of another network", "neither of this network"),
     ("one scene", "at least two scenes"),
     ("nowhere", "expected a folder of shots"),
     ("unreadable", "1.png"),
@@ -61,9 +65,19 @@ def test_bad_shots_are_named(what, words, tmp_path, capsys):
     folder, options = tmp_path / "scenes", []
     for scene in "ab":
         for shot in range(2):
-            save(folder / scene / f"{shot}.png", 9)
+            save(folder / scene / f"{shot}.png", 9 + shot)
     if what == "single":
         (folder / "b" / "1.png").unlink()
+    elif what == "single among names":
+        folder, options = tmp_path / "first", ["--shots", str(tmp_path / "first"), str(tmp_path / "second")]
+        for shot, scene in (("first", "a"), ("first", "b"), ("second", "a")):
+            save(tmp_path / shot / f"{scene}.png", 9)
+    elif what == "same":
+        save(folder / "b" / "1.png", 9)
+    elif what == "16 bits":
+        Image.new("I;16", (70, 66)).save(folder / "b" / "1.png")
+    elif what == "of another network":
+        options = ["--network", "unet"]
     elif what == "sizes":
         save(folder / "b" / "1.png", 9, (66, 70))
     elif what == "one scene":
@@ -85,25 +99,24 @@ def test_bad_shots_are_named(what, words, tmp_path, capsys):
 
 
 def test_training_on_shots_learns_an_unknown_noise(tmp_path, monkeypatch):
-    """Rows of different brightness, as a bad sensor makes them."""
+    """Rows of different brightness, as a bad sensor makes them: 160 pairs are enough to beat weights that know none."""
     draws = torch.Generator().manual_seed(0)
 
     def shoot(clean):
         return to_uint8(clean.float() + 25 * torch.randn(1, clean.shape[1], 1, generator=draws))
 
-    scenes = draw_scenes(12, size=128)
-    for i, clean in enumerate(scenes):
+    for i, clean in enumerate(draw_scenes(12, size=128)):
         for shot in range(3):
             path = tmp_path / "shots" / f"{i:02}" / f"{shot}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(shoot(clean).permute(1, 2, 0).numpy()).save(path)
-    monkeypatch.setattr(train, "VALIDATION_PAIRS", 8)
+    monkeypatch.setattr(train, "VALIDATION_PAIRS", 4)
     out = tmp_path / "mine.pth"
-    main(f"train --shots {tmp_path}/shots --out {out} --num-epochs 1 --pairs 600 --batch-size 8".split())
+    main(f"train --shots {tmp_path}/shots --out {out} --num-epochs 1 --pairs 160 --batch-size 4".split())
     clean = torch.stack(draw_scenes(6, size=128, seed=1))
     noisy = torch.stack([shoot(image) for image in clean])
     mine, shipped = PhotoUNet(), PhotoUNet()
     mine.load_weights(out)
     shipped.load_pretrained_model()
     before, theirs, ours = (psnr(image, clean) for image in (noisy, shipped.predict(noisy), mine.predict(noisy)))
-    assert ours > max(before, theirs) + 1
+    assert ours > max(before, theirs) + 3

@@ -29,7 +29,7 @@ def main(args=None):
             COMMANDS[args.command].main(args)
     except ModuleNotFoundError as error:
         extra = "figures" if error.name == "matplotlib" else "photos"
-        fail(args, f"{error.name} is missing: pip install 'proj-miniproject2[{extra}]' brings it", 2)
+        fail(args, f"{error.name} is missing: pip install '.[{extra}]' in this project's folder brings it", 2)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         fail(args, error, 2)
     except Incomplete as error:

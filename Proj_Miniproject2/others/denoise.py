@@ -2,12 +2,14 @@
 
 Each goes to the folder --out under its own name and in its own format (a GIF, which holds 256 colours, as a PNG),
 turned upright, with its colour profile and EXIF data. Grey stays grey, transparency as it is. What would lose something
-(16 bits a value, several pages, an animation), and what can't be read or written, is named at the end; the others are
-done, and the exit status is 1.
+(16 bits a value, CMYK, several pages, an animation), and what can't be read or written, is named at the end; the others
+are done, and the exit status is 1.
 """
 
+import io
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,40 +17,46 @@ import torch
 from .files import Incomplete, photo_paths, read_image
 from .networks import NETWORKS
 
+LOSSY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}  # JPEG: colours at full resolution
 
-def denoise(model, image):
-    """What the model makes of a Pillow image as `read_image` gives it: one of the same mode, with the same alpha."""
-    colours = image.convert("RGB")
-    pixels = torch.frombuffer(bytearray(colours.tobytes()), dtype=torch.uint8)
-    pixels = pixels.view(1, image.height, image.width, 3).permute(0, 3, 1, 2)
-    if image.mode in ("L", "LA"):
-        result = picture(model.predict(pixels).mean(1)[0], "L", image.size)
+
+def denoise(model, image, progress=iter):
+    """What the model makes of a Pillow image as `read_image` gives it: one of the same mode, with the same alpha.
+
+    Grey pixels alone give grey ones, also in an RGB image. progress: as for `Model.predict`.
+    """
+    content = bytearray(image.convert("RGB").tobytes())
+    pixels = torch.frombuffer(content, dtype=torch.uint8).view(image.height, image.width, 3).permute(2, 0, 1)
+    output = model.predict(pixels[None], progress)[0]
+    if (pixels[1:] == pixels[0]).all():
+        result = picture(output.mean(0), "L", image.size)
     else:
-        result = picture(model.predict(pixels)[0].permute(1, 2, 0), "RGB", image.size)
+        result = picture(output.permute(1, 2, 0), "RGB", image.size)
+    result = result.convert(image.mode.removesuffix("A"))
     if image.mode.endswith("A"):
         result.putalpha(image.getchannel("A"))
-    result.info = image.info
+    result.info, result.format = image.info, image.format
     return result
 
 
 def picture(values, mode, size):
-    """A Pillow image of values in [0, 255], which are rounded."""
+    """A Pillow image of values in [0, 255], which are rounded in place."""
     from PIL import Image
 
     pixels = bytearray(values.numel())  # which torch and Pillow share; bytes(storage) would go one by one
-    torch.frombuffer(pixels, dtype=torch.uint8).view(values.shape).copy_(values.round())
+    torch.frombuffer(pixels, dtype=torch.uint8).view(values.shape).copy_(values.round_())
     return Image.frombytes(mode, size, bytes(pixels))
 
 
 def write(image, path):
-    """Save an image in the format of its file's ending; the file is there whole or not at all."""
-    options = {"quality": 95} if path.suffix.lower() in (".jpg", ".jpeg", ".webp") else {}
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.part{path.suffix}")
+    """Save an image in its format; the file is there whole or not at all."""
+    content, unfinished = io.BytesIO(), path.with_name(f"{os.getpid()}.part")
+    image.save(content, image.format, **image.info, **LOSSY.get(image.format, {}))
     try:
-        image.save(partial, **image.info, **options)
-        os.replace(partial, path)
+        unfinished.write_bytes(content.getbuffer())  # Pillow itself is silent when a disk takes only the beginning
+        os.replace(unfinished, path)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def side_by_side(before, after):
@@ -57,39 +65,50 @@ def side_by_side(before, after):
     both = Image.new(after.mode, (2 * after.width, after.height))
     both.paste(before, (0, 0))
     both.paste(after, (after.width, 0))
+    both.info, both.format = after.info, after.format
     return both
 
 
 def plan(images, out, compare, overwrite):
-    """Which file is written for which: pairs (input, output). Raises before any work is done."""
-    jobs = []
+    """Which file is written for which: a dict {output: input}. Raises before any work is done."""
+    jobs, taken = {}, {}
     for path in images:
         if not path.exists():
             raise FileNotFoundError(f"there is no file or folder {path}")
-        for file in photo_paths(path) if path.is_dir() else [path]:
+        for file in pictures(path, out) if path.is_dir() else [path]:
             name = file.relative_to(path) if path.is_dir() else Path(file.name)
-            jobs.append((file, out / (name.with_suffix(".png") if name.suffix.lower() == ".gif" else name)))
+            output = out / (name.with_suffix(".png") if name.suffix.lower() == ".gif" else name)
+            for target in (output, compared(output)) if compare else (output,):
+                if not taken.setdefault(target, file).samefile(file):
+                    raise ValueError(f"{taken[target]} and {file} would both be written to {target}")
+            jobs[output] = file
     if not jobs:
         raise ValueError("there is no picture to denoise")
-    taken = {}
-    for file, output in jobs:
-        for target in (output, compared(output)) if compare else (output,):
-            if target in taken:
-                raise ValueError(f"{taken[target]} and {file} would both be written to {target}")
-            taken[target] = file
-            if target.exists():
-                if any(target.samefile(source) for source, _ in jobs):
-                    raise ValueError(f"{target} is an input: it would be overwritten")
-                if not overwrite:
-                    raise FileExistsError(f"{target} is there already: --overwrite replaces it")
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out):  # an error now if it can't be written to
-        pass
+    inputs = {(found.st_dev, found.st_ino) for found in (file.stat() for file in jobs.values())}
+    for target in taken:
+        if target.is_dir():
+            raise IsADirectoryError(f"{target} is a folder, not a file to write")
+        if target.exists():
+            found = target.stat()
+            if (found.st_dev, found.st_ino) in inputs:
+                raise ValueError(f"{target} is an input: it would be overwritten")
+            if not overwrite:
+                raise FileExistsError(f"{target} is there already: --overwrite replaces it")
+    for folder in {target.parent for target in taken}:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # an error now if it can't be written to
+            pass
     return jobs
 
 
+def pictures(folder, out):
+    """The pictures in a folder, but for those that an earlier run wrote to a folder `out` within it."""
+    found, out = photo_paths(folder), out.resolve()
+    return found if folder.resolve() == out else [p for p in found if not p.parent.resolve().is_relative_to(out)]
+
+
 def compared(output):
-    return output.with_name(f"{output.stem}-compare.png")
+    return output.with_name(f"{output.stem}-compare{output.suffix}")
 
 
 def add_arguments(parser):
@@ -98,24 +117,25 @@ def add_arguments(parser):
     parser.add_argument("--network", choices=NETWORKS, default="photo", help="(%(default)s)")
     parser.add_argument("--weights", type=Path, help="file of weights (those shipped with the network)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are in the folder already")
-    parser.add_argument("--compare", action="store_true", help="also write NAME-compare.png: before and after")
+    parser.add_argument("--compare", action="store_true", help="also write NAME-compare, before and after side by side")
 
 
 def main(args):
     from tqdm import tqdm
 
-    jobs = plan(args.images, args.out, args.compare, args.overwrite)
+    bar = partial(tqdm, disable=None)  # on terminals alone
     model = NETWORKS[args.network]()
     model.load_weights(args.weights or model.PRETRAINED)
-    failed = []
-    for file, output in tqdm(jobs, desc="denoise", unit="picture", disable=None):
+    jobs, failed = plan(args.images, args.out, args.compare, args.overwrite), []
+    for output, file in bar(jobs.items(), desc="denoise", unit="picture"):
         try:
             before = read_image(file)
-            after = denoise(model, before)
-            output.parent.mkdir(parents=True, exist_ok=True)
+            after = denoise(model, before, partial(bar, desc=file.name, unit="tile", leave=False))
             write(after, output)
             if args.compare:
                 write(side_by_side(before, after), compared(output))
+        except ImportError:  # an extra is missing
+            raise
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
             failed.append(f"{file}: {' '.join(str(error).split()) or type(error).__name__}")
     if failed:

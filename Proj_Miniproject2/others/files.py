@@ -4,6 +4,7 @@ import json
 import math
 import os
 import tempfile
+import warnings
 from pathlib import Path
 
 import torch
@@ -27,25 +28,59 @@ def photo_paths(folder):
     return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in readable and path.is_file())
 
 
-def read_image(path):
-    """A Pillow image of mode L, LA, RGB or RGBA, upright, with its `info`. ValueError for what would lose something."""
-    from PIL import Image, ImageOps
+# Formats that are read, as Pillow names them: of these it is known when there are more than 8 bits a value.
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
+# A TIFF's tags that describe the picture, not the file: EXIF's of the same numbers, with its two parts.
+DESCRIBING = {270, 271, 272, 305, 306, 315, 33432, 34665, 34853}
+ORIENTATION, EXIF_PART, EXIF_WIDTH, EXIF_HEIGHT, TIFF_BITS = 0x0112, 0x8769, 0xA002, 0xA003, 258
 
-    with Image.open(path) as file:
-        if getattr(file, "n_frames", 1) > 1:
-            raise ValueError(f"holds {file.n_frames} pictures, not one")
-        bits = file.tag_v2.get(258, (8,)) if file.format == "TIFF" else (8,)
-        if file.mode[0] in "IF" or max(bits) > 8 or (file.format == "PNG" and _png_depth(path) > 8):
-            raise ValueError("has more than 8 bits a value, which would be lost")
-        info = dict(file.info)
-        if file.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-            info.pop("icc_profile", None)  # of colours that it will no longer have
-        image = ImageOps.exif_transpose(file)
-        info["exif"] = image.getexif().tobytes() if len(image.getexif()) else b""
-        mode = ("L" if image.mode in ("1", "L", "LA") else "RGB") + "A" * image.has_transparency_data
-        image = image.convert(mode)
+
+def read_image(path):
+    """A Pillow image of mode L, LA, RGB or RGBA, upright. Its `format` is the one to write it in, which the file has
+    (but PNG for GIF, which holds 256 colours), and `info` has its profile, EXIF data and resolution.
+
+    Of a JPEG with more pictures in it, as previews and gain maps are, it is the first, which is what viewers show.
+    Raises OSError, or ValueError for another kind of file and for what would lose something: more than 8 bits a value,
+    several pictures, other colours than grey and RGB. Of a broken file Pillow may raise anything.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of large pictures and of odd EXIF data
+        try:
+            file = Image.open(path, formats=FORMATS)
+        except UnidentifiedImageError as error:
+            raise ValueError(f"is no picture of the kinds {', '.join(FORMATS)}") from error
+        with file:
+            previews = file.format == "MPO" and Path(path).suffix.lower() != ".mpo"
+            if getattr(file, "n_frames", 1) > 1 and not previews:
+                raise ValueError(f"holds {file.n_frames} pictures, not one")
+            bits = file.tag_v2.get(TIFF_BITS, (8,)) if file.format == "TIFF" else (8,)
+            if file.mode[0] in "IF" or max(bits) > 8 or (file.format == "PNG" and _png_depth(path) > 8):
+                raise ValueError("has more than 8 bits a value, which would be lost")
+            if file.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+                raise ValueError(f"has the colours {file.mode}, which would be lost: expected grey or RGB")
+            upright = ImageOps.exif_transpose(file)
+            mode = ("L" if upright.mode in ("1", "L", "LA") else "RGB") + "A" * upright.has_transparency_data
+            image = upright.convert(mode)
+            info = file.info | {"exif": _exif(file, upright.size)}
+            image.format = {"MPO": "JPEG", "GIF": "PNG"}.get(file.format, file.format)
     image.info = {key: info[key] for key in ("icc_profile", "exif", "dpi") if info.get(key)}
     return image
+
+
+def _exif(file, size):
+    """The EXIF data of an open Pillow image, for one of that (width, height) which stands upright; without a thumbnail,
+    which would show the noise."""
+    exif = file.getexif()
+    exif.pop(ORIENTATION, None)
+    if file.format == "TIFF":
+        exif.bigtiff = False  # EXIF data is never of that kind
+        for tag in set(exif) - DESCRIBING:
+            del exif[tag]
+    if EXIF_PART in exif and EXIF_WIDTH in exif.get_ifd(EXIF_PART):
+        exif.get_ifd(EXIF_PART).update(zip((EXIF_WIDTH, EXIF_HEIGHT), size, strict=True))
+    return exif.tobytes() if exif else b""
 
 
 def _png_depth(path):
