@@ -1,9 +1,10 @@
-"""Draw the README's picture: noisy, denoised and clean, on photos that scikit-image ships.
+"""Draw the README's pictures: noisy, denoised and clean, on photos that scikit-image ships.
 
     python -m benchmarks.pictures
 
-The noise is the course's: one pixel of each block; the clean image has the mean of all. The photos are free: astronaut
-(NASA, public domain) and coffee (Rachel Michetti, CC0). Needs matplotlib and scikit-image, the extra "figures".
+In the first the noise is the course's: one pixel of each block; the clean image has the mean of all. In the second it
+is Gaussian, sigma = 25, at the full resolution, and BM3D is told so. The photos are free: astronaut (NASA, public
+domain) and coffee (Rachel Michetti, CC0). Needs the extra "figures" and bm3d.
 """
 
 from pathlib import Path
@@ -12,10 +13,11 @@ import torch
 
 from Proj_Miniproject2.others.metrics import psnr
 from Proj_Miniproject2.others.networks import NETWORKS
-from Proj_Miniproject2.others.noise import block_mean, pixel_noise
+from Proj_Miniproject2.others.noise import block_mean, gaussian_noise, pixel_noise
 
-OUT = Path(__file__).with_name("results") / "picture.png"
+RESULTS = Path(__file__).with_name("results")
 PHOTOS, SIDE, BLOCK = ("astronaut", "coffee"), 400, 4
+SIGMA, CUT = 25, (slice(60, 260), slice(140, 380))  # the part of a photo that is shown
 SHIPPED = {"ours": NETWORKS["report"], "ours, U-Net": NETWORKS["unet"]}
 
 
@@ -34,11 +36,32 @@ def panels(photo):
     return [(name, image[0], psnr(image, clean)) for name, image in images.items()] + [("clean", clean[0], None)]
 
 
+def photo_panels(photo):
+    """As `panels`, for a photo at full resolution."""
+    from .photos import bm3d, ours
+
+    clean = torch.tensor(photo)[CUT]
+    noisy = gaussian_noise(clean, SIGMA, torch.Generator().manual_seed(0))
+    images = {"noisy": noisy} | {
+        name: torch.tensor(make()(noisy.numpy(), SIGMA)).clamp(0, 255)
+        for name, make in (("BM3D", bm3d), ("ours", ours))
+    }
+    chw = clean.permute(2, 0, 1)
+    found = [(name, image.permute(2, 0, 1)) for name, image in images.items()]
+    return [(name, image, psnr(image[None], chw[None])) for name, image in found] + [("clean", chw, None)]
+
+
 def main():
-    from matplotlib import pyplot as plt
     from skimage import data
 
-    rows = [panels(getattr(data, name)()) for name in PHOTOS]
+    photos = [getattr(data, name)() for name in PHOTOS]
+    draw([panels(photo) for photo in photos], RESULTS / "picture.png")
+    draw([photo_panels(photo) for photo in photos], RESULTS / "photos.png")
+
+
+def draw(rows, path):
+    from matplotlib import pyplot as plt
+
     figure, axes = plt.subplots(len(rows), len(rows[0]), figsize=(2.4 * len(rows[0]), 2.7 * len(rows)), squeeze=False)
     for row, found in zip(axes, rows, strict=True):
         for axis, (name, image, score) in zip(row, found, strict=True):
@@ -46,7 +69,7 @@ def main():
             axis.set_title(name if score is None else f"{name}: {score:.2f} dB", fontsize=10)
             axis.axis("off")
     figure.tight_layout(pad=0.5)
-    figure.savefig(OUT, dpi=120, metadata={"Software": None})
+    figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
 if __name__ == "__main__":

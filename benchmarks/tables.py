@@ -57,17 +57,32 @@ def headline():
     )
 
 
-def psnr():
+def psnr(names=("unet", "best", "default", "one-epoch", "report"), folder="benchmarks/results"):
     rows = [["noisy input", "", "", f"{read('evaluate-best.json')[OWN]['noisy']:.2f}"]]
-    for name, what in TRAININGS.items():
-        if not (RESULTS / f"{name}.json").exists():
-            continue
+    for name in names:
+        what = TRAININGS[name]
         training, score = read(f"{name}.json"), read(f"evaluate-{name}.json")[OWN]
         distilled = training.get("distill_epochs", training.get("pupil_epochs"))  # as older files call it
         images = f"{training['num_epochs']}{f' + {distilled}' if distilled else ''} x {training['pairs']:,}"
-        file = f"[{what}](benchmarks/results/{name}.json)"
+        file = f"[{what}]({folder}/{name}.json)"
         rows.append([file, images, training["precision"], f"{score['denoised']:.2f}"])
     return table(["", "epochs x pairs", "products", "PSNR"], rows)
+
+
+def trainings():
+    return psnr(TRAININGS, "results")
+
+
+def photos():
+    """PSNR and seconds of every method, on photos at full resolution with Gaussian noise."""
+    results = read("photos.json")
+    head = ["", *(f"sigma {sigma}" for sigma in results["PSNR"]["noisy"]), "seconds"]
+    rows = [
+        [name, *("" if scores.get(s) is None else f"{scores[s]:.2f}" for s in results["PSNR"]["noisy"])]
+        + [f"{results['seconds'][name]:.2f}" if results["seconds"][name] else ""]
+        for name, scores in results["PSNR"].items()
+    ]
+    return table(head, rows)
 
 
 def robustness():
@@ -189,7 +204,20 @@ def main():
     for page in PAGES:
         before = text = page.read_text()
         for make in (
-            *(headline, psnr, robustness, gradients, ablations, speed, layers, parallel, time_to_quality, memory),
+            *(
+                headline,
+                psnr,
+                trainings,
+                photos,
+                robustness,
+                gradients,
+                ablations,
+                speed,
+                layers,
+                parallel,
+                time_to_quality,
+                memory,
+            ),
         ):
             pattern = rf"(<!-- table: {make.__name__} -->\n).*?(<!-- end -->)"
             text = re.sub(pattern, lambda match, make=make: f"{match[1]}\n{make()}\n\n{match[2]}", text, flags=re.S)

@@ -204,6 +204,7 @@ def grade(monkeypatch, capsys):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on images so small, threads cost more than they give
     yield run
+    assert torch.is_grad_enabled()  # whatever the submission switched off
     torch.set_num_threads(threads)
     for name in [name for name in sys.modules if name.startswith("Miniproject_2")]:
         del sys.modules[name]
