@@ -7,14 +7,13 @@ are done, and the exit status is 1.
 """
 
 import io
-import os
 import tempfile
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from .files import Incomplete, photo_paths, read_image
+from .files import Incomplete, photo_paths, read_image, write_whole
 from .networks import NETWORKS
 
 LOSSY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}  # JPEG: colours at full resolution
@@ -49,14 +48,10 @@ def picture(values, mode, size):
 
 
 def write(image, path):
-    """Save an image in its format; the file is there whole or not at all."""
-    content, unfinished = io.BytesIO(), path.with_name(f"{os.getpid()}.part")
+    """Save an image in its format."""
+    content = io.BytesIO()  # as Pillow itself is silent when a disk takes only the beginning
     image.save(content, image.format, **image.info, **LOSSY.get(image.format, {}))
-    try:
-        unfinished.write_bytes(content.getbuffer())  # Pillow itself is silent when a disk takes only the beginning
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(content.getbuffer(), path)
 
 
 def side_by_side(before, after):

@@ -108,9 +108,14 @@ def write_json(content, path):
             return [finite(v) for v in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    partial = Path(f"{path}.{os.getpid()}.part")
+    write_whole((json.dumps(finite(content), indent=1, allow_nan=False) + "\n").encode(), path)
+
+
+def write_whole(content, path):
+    """Write bytes to a file, which is replaced in one go: it is there whole or not at all."""
+    partial = Path(path).with_name(f"{os.getpid()}.part")
     try:
-        partial.write_text(json.dumps(finite(content), indent=1, allow_nan=False) + "\n")
+        partial.write_bytes(content)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,15 +1,16 @@
 """Draw loss and PSNR over the pairs seen, for one or more trainings.
 
-From results files (`train --results`), or from logs of what `train` printed, which know epochs and no PSNR.
+From results files (`train --results`), or from logs of what `train` printed; those of `Model.train` know epochs alone.
 """
 
+import io
 import json
 import re
 from pathlib import Path
 
-from .files import check_outputs
+from .files import check_outputs, write_whole
 
-LINE = re.compile(r"epoch (\d+)/\d+: loss (\S+),")
+LINE = re.compile(r"epoch (?P<epoch>\d+)/\d+: loss (?P<loss>[^\s,]+),|(?P<pairs>\d+) pairs seen: (?P<psnr>\S+) dB")
 
 
 def read_curve(path):
@@ -19,13 +20,25 @@ def read_curve(path):
     """
     text = Path(path).read_text(errors="replace")
     try:
-        curve = json.loads(text)["curve"]
-        points = [{name: point[name] for name in ("pairs", "loss", "psnr")} for point in curve]
+        points = [{name: point[name] for name in ("pairs", "loss", "psnr")} for point in json.loads(text)["curve"]]
     except (ValueError, KeyError, TypeError):
-        points = [{"epochs": int(epoch), "loss": float(loss), "psnr": None} for epoch, loss in LINE.findall(text)]
+        points = read_log(text)
     if not points:
-        raise ValueError(f"{path} holds no curve: expected a results file, or a log with lines as {LINE.pattern!r}")
+        raise ValueError(f"{path} holds no curve: expected a results file, or a log of what train printed")
     return next(iter(points[0])), points
+
+
+def read_log(text):
+    """The points of `read_curve` in a log, the loss of each being that of the epoch before it."""
+    epochs, points, loss = [], {}, None
+    for found in LINE.finditer(text):
+        if found["epoch"]:
+            loss = float(found["loss"])
+            epochs.append({"epochs": int(found["epoch"]), "loss": loss, "psnr": None})
+        else:  # a training that goes on says again what it has seen
+            pairs = int(found["pairs"])
+            points.setdefault(pairs, {"pairs": pairs, "loss": loss, "psnr": float(found["psnr"])})
+    return list(points.values()) or epochs
 
 
 def add_arguments(parser):
@@ -38,22 +51,28 @@ def main(args):
     curves = {path: read_curve(path) for path in args.results}
     units = {unit for unit, _ in curves.values()}
     if len(units) > 1:
-        raise ValueError("some files count pairs and some epochs: draw results files and logs apart")
-    from matplotlib import pyplot as plt
+        raise ValueError("some files count pairs and some epochs: draw them apart")
+    from matplotlib.figure import Figure
 
-    formats = plt.figure().canvas.get_supported_filetypes()
-    if args.out.suffix.lstrip(".") not in formats:
+    figure = Figure(figsize=(9, 3.6))
+    ending, formats = args.out.suffix.lower().lstrip("."), figure.canvas.get_supported_filetypes()
+    if ending not in formats:
         raise ValueError(f"{args.out} should end in one of {', '.join(sorted(formats))}")
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
+    alike = len({path.stem for path in curves}) < len(curves)
+    names = {path: str(path) if alike else path.stem for path in curves}
+    axes = figure.subplots(1, 2)
     for axis, what, label in zip(axes, ("loss", "psnr"), ("loss", "PSNR in dB, photos set aside"), strict=True):
         for path, (unit, points) in curves.items():
             known = [(point[unit], point[what]) for point in points if point[what] is not None]
             if known:
-                axis.plot(*zip(*known, strict=True), label=path.stem, marker=".", linewidth=1)
+                axis.plot(*zip(*known, strict=True), label=names[path], marker=".", linewidth=1)
         axis.set_xlabel(f"{unit} seen")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
-    axes[0].legend()
+        if axis.lines:
+            axis.legend()
     figure.tight_layout()
-    figure.savefig(args.out)
+    content = io.BytesIO()
+    figure.savefig(content, format=ending)
+    write_whole(content.getbuffer(), args.out)
     print(f"{args.out} shows {len(curves)} trainings")

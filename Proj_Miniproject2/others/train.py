@@ -95,12 +95,14 @@ def train(photos, run, checkpoint=None):
     noisy, clean = validation(held_out, run)
     scores = {}  # after how many epochs of the first training
 
-    def score():
+    def score(epoch):
         mine = slice(rank(), None, processes())
-        return mean(psnr(model.predict(noisy[mine]), clean[mine]), len(noisy[mine]))
+        scores[epoch] = mean(psnr(model.predict(noisy[mine]), clean[mine]), len(noisy[mine]))
+        print(f"{epoch * run.pairs} pairs seen: {scores[epoch]:.2f} dB", flush=True)  # `plots` reads it
+        return scores[epoch]
 
     def watched(epoch):
-        scores[epoch] = score()  # of the weights as they are, without the average
+        score(epoch)  # of the weights as they are, without the average
         return draw(epoch)
 
     begin = time.perf_counter()
@@ -118,7 +120,7 @@ def train(photos, run, checkpoint=None):
         checkpoint = checkpoint and f"{checkpoint}.distill"
         model.fit(teach, recipe=second, seed=run.seed, checkpoint=checkpoint, about=about)
     seconds = time.perf_counter() - begin
-    result = scores[recipe.num_epochs + run.distill_epochs] = score()
+    result = score(recipe.num_epochs + run.distill_epochs)
     curve = [
         {"pairs": epoch * run.pairs, "loss": losses.get(epoch), "psnr": round(score, 3)}
         for epoch, score in scores.items()
