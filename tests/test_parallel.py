@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -217,6 +219,19 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(photos, tmp_path,
             assert all((weights[key] == resumed[0][0][key]).all() for key in weights)
         (finished, _) = run(first, 4)[0]  # nothing is left to train
         assert all((finished[key] == resumed[0][0][key]).all() for key in finished)
+
+
+def train_on_own_images(checkpoint):
+    """`Model.train`, whose checkpoint knows the images: each process has others. Returns how much of it was trained."""
+    model, lines = parallel.joined(DoubleModel)(), StringIO()
+    with redirect_stdout(lines):
+        model.train(*all_pairs(parallel.rank()), recipe=replace(PLAIN, num_epochs=2), checkpoint=checkpoint)
+    return lines.getvalue().count("epoch")
+
+
+def test_a_checkpoint_knows_the_first_process_s_images(tmp_path):
+    assert together(2, tmp_path, train_on_own_images, tmp_path / "c") == [2, 2]
+    assert together(2, tmp_path, train_on_own_images, tmp_path / "c") == [0, 0]
 
 
 def test_a_killed_process_costs_an_epoch_at_most(photos, tmp_path):

@@ -188,8 +188,8 @@ class Joined(Model):
         return loss / images, images
 
     def resume(self, path, run):
-        """As `Model.resume`, from the file that the first process sees."""
-        content = from_first(lambda: Path(path).read_bytes() if path and Path(path).exists() else None)
+        """As `Model.resume`, by what the first process has, the file and the run."""
+        content, run = from_first(lambda: (Path(path).read_bytes() if path and Path(path).exists() else None, run))
         if content is None:
             return 0
         with tempfile.TemporaryDirectory() as folder:
