@@ -63,7 +63,7 @@ def measure(network, batch, steps):
 
 def in_processes(count, threads, *task):
     """What `measure` gives in the first of so many fresh processes, which train together."""
-    torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {count}".split()
+    torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {count}".split() if count > 1 else []
     done = subprocess.run(
         [sys.executable, *torchrun, "-m", "benchmarks.parallel", "--task", *map(str, task)],
         cwd=Path(__file__).parents[1],
