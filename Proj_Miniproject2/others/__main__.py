@@ -28,7 +28,7 @@ def main(args=None):
                 raise ValueError("uses all cores in one process: run it without torchrun")
             COMMANDS[args.command].main(args)
     except ModuleNotFoundError as error:
-        extra = "figures" if error.name == "matplotlib" else "photos"
+        extra = "figures" if error.name.startswith("matplotlib") else "photos"
         fail(args, f"{error.name} is missing: pip install '.[{extra}]' in this project's folder brings it", 2)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         fail(args, error, 2)
