@@ -148,7 +148,7 @@ class Folder(Check):
         for report in reports:
             pages = pdf_pages(report.read_bytes())
             if pages is None:
-                print(f"[can't tell how many pages {report.name} has; at most {REPORT_PAGES} are asked for]")
+                print(f"[the pages of {report.name} can't be counted; at most {REPORT_PAGES} are asked for]")
             elif pages > REPORT_PAGES:
                 warn(f"{report.name} has {pages} pages, at most {REPORT_PAGES} are asked for")
 

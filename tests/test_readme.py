@@ -19,7 +19,7 @@ def test_snippets_run_one_after_the_other(capsys):
 
 
 def test_commands_exist():
-    shown = re.findall(r"`noise2noise (.*?)`", README)
+    shown = re.findall(r"(?:`|^)noise2noise (.*?)(?:`|$)", README, flags=re.M)
     assert {command.split()[0] for command in shown} == set(COMMANDS)
     for command in shown:
         with pytest.raises(SystemExit) as exit:  # arguments parse; the files don't exist
