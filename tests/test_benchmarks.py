@@ -1,5 +1,6 @@
 """The benchmarks run, refuse to time what computes something else, and their tables are those that are committed."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import memory, parallel, speed, time_to_quality
+from benchmarks import memory, parallel, photos, speed, tables, time_to_quality
 from Proj_Miniproject2 import model as m
 
 ROOT = Path(__file__).parents[1]
@@ -105,6 +106,35 @@ def test_prediction_for_many_machines():
     assert parallel.batch_for(batches, 8, 1) == 32
     # Four times as fast: 10 + B = 4 (28.2 + B / 8), so that B = 205.6.
     assert parallel.batch_for(batches, 8, 4) == 256
+
+
+def test_photos_measures_and_tabulates_every_method_on_the_same_images(tmp_path, monkeypatch):
+    """Noise alone: sigma's PSNR on mid-grey, where nothing is clamped, and of what takes half of it away."""
+    seen = []
+
+    def halved():
+        return lambda noisy, sigma: (seen.append((sigma, noisy.copy())), 64 + noisy / 2)[1]
+
+    def kept():
+        return lambda noisy, sigma: (seen.append((sigma, noisy.copy())), noisy)[1]
+
+    monkeypatch.setattr(photos, "METHODS", {"noisy": kept, "ours": halved, "left out": None})
+    for module in (photos, tables):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    for i in range(21):
+        Image.new("RGB", (60, 50), (128, 128, 128)).save(tmp_path / f"{i:02}.png")
+    photos.main([str(tmp_path), "--without", "left out"])
+    half = len(seen) // 2
+    assert [sigma for sigma, _ in seen[:half]] == [0, 0, 15, 15, 25, 25, 25, 50, 50]
+    assert all(a == b and (x == y).all() for (a, x), (b, y) in zip(seen[:half], seen[half:], strict=True))
+    rows = [line.strip("| ").split(" | ") for line in tables.photos().splitlines()]
+    assert rows[0] == ["sigma 0", "sigma 15", "sigma 25", "sigma 50", "seconds"] and [r[0] for r in rows[2:]] == [
+        "noisy",
+        "ours",
+    ]
+    for row, gain in zip(rows[2:], (0, 20 * math.log10(2)), strict=True):
+        for score, sigma in zip(row[2:4], (15, 25), strict=True):
+            assert float(score) == pytest.approx(20 * math.log10(255 / sigma) + gain, abs=0.1)
 
 
 def test_the_tables_are_what_the_results_say():

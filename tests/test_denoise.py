@@ -84,6 +84,15 @@ def test_profile_and_exif_stay_and_pictures_are_turned_upright(ending, weights, 
     assert np.abs(difference).mean() < (3 if ending in ("jpg", "webp") else 1e-9)
 
 
+def test_the_largest_kind_of_tiff_keeps_its_data(weights, tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    Image.fromarray(pixels()).save(tmp_path / "a.tif", big_tiff=True, exif=exif.tobytes())
+    run(weights, tmp_path / "a.tif", "--out", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "a.tif") as after:
+        assert after.getexif()[0x010F] == "a camera" and np.array_equal(np.asarray(after), pixels())
+
+
 def test_transparency_stays(weights, tmp_path):
     for ending in ("png", "tif", "webp"):
         Image.fromarray(pixels(channels=4), "RGBA").save(tmp_path / f"rgba.{ending}")

@@ -91,8 +91,9 @@ def test_bad_shots_are_named(what, words, tmp_path, capsys):
     elif what == "source":
         options = ["--source", "fresh"]
     photos = [str(tmp_path)] if what == "photos, too" else []
+    short = "--pairs 4 --num-epochs 1".split()  # should it begin to train
     with pytest.raises(SystemExit) as exit:
-        main(["train", *photos, "--shots", str(folder), "--out", str(tmp_path / "w.pth"), *options])
+        main(["train", *photos, "--shots", str(folder), "--out", str(tmp_path / "w.pth"), *options, *short])
     printed = capsys.readouterr().err
     assert exit.value.code == 2 and words in printed and len(printed.strip().splitlines()) == 1
     assert not (tmp_path / "w.pth").exists()
