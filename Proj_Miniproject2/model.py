@@ -1617,7 +1617,7 @@ class MinimalFiltering(Maps):
 
     In float32 it costs about a digit: the tests hold it below 1e-5 of the largest value. Where values of one tile
     differ much in size, the small ones lose more: a pixel of the image and one of the gradient at 1,000 times the rest
-    put a weight's gradient off by 1.8e-3. Sources: Winograd, "Arithmetic Complexity of Computations", 1980; for its use
+    put a weight's gradient off by 2.4e-3. Sources: Winograd, "Arithmetic Complexity of Computations", 1980; for its use
     here Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
 
     x (N, H, W, C) <-> X (P, T, s0 s1 C),  y (N, H', W', O) <-> Y (P, T, O),
