@@ -9,13 +9,14 @@ Names, argument orders, defaults and results are torch's. To be read from top to
     4. the convolution              as the textbook has it, and its adjoint: Conv2d, TransposeConv2d, Upsampling
     5. Model                        the network, its weights, how it denoises
     6. training                     Muon, the recipe, an epoch, the checkpoint
-    7. a faster convolution         minimal filtering, which takes the place of 4's patches where it pays
+    7. faster convolutions          which take the place of 4's patches where they pay, minimal filtering among them
 
 Symbols: an image batch is (N, C, H, W), that is images, channels, rows and columns. For a convolution x is the larger
 image, y the smaller one and w the weight; the capitals X, Y and W are the matrices made of them. A prime transposes.
 """
 
 import contextlib
+import io
 import json
 import math
 import numbers
@@ -906,19 +907,21 @@ def check_images(name, images):
             warnings.warn(f"{name} holds values from {low} to {high}: the range is [0, 255], not [0, 1]", stacklevel=3)
 
 
-def save(content, path):
-    """torch.save, but all or nothing: a file of that name is replaced in one go when the new one is complete. The same
-    content makes the same file. OSError if it can't be written."""
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+def write_whole(content, path):
+    """Write bytes to a file, which is replaced in one go: it is there whole or not at all. OSError if it can't be."""
+    partial = Path(path).with_name(f"{os.getpid()}.part")
     try:
-        with open(partial, "wb") as file:  # of which torch doesn't see the name, to write it into the file
-            torch.save(content, file)
+        partial.write_bytes(content)
         os.replace(partial, path)
-    except RuntimeError as error:  # torch's for a full disk
-        raise OSError(f"{path} can't be written: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def save(content, path):
+    """torch.save by `write_whole`. The same content makes the same file, as torch doesn't see its name."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_whole(buffer.getbuffer(), path)
 
 
 def load(path, device, kind=dict):
@@ -1244,6 +1247,12 @@ def cosine(progress):
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def described(what):
+    """The fields of a dataclass, functions by their names: a dict."""
+    values = {field.name: getattr(what, field.name) for field in fields(what)}
+    return {name: getattr(v, "__name__", repr(v)).lower() if callable(v) else v for name, v in values.items()}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How `Model.train` trains. Raises TypeError or ValueError for values out of range."""
@@ -1295,9 +1304,8 @@ class Recipe:
         return self.lr * (min(1, progress / self.warmup) if self.warmup else 1) * self.schedule(progress)
 
     def describe(self):
-        """All fields as a dict of what JSON and checkpoints can hold: functions by their names."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: getattr(v, "__name__", repr(v)).lower() if callable(v) else v for name, v in values.items()}
+        """All fields as a dict of what JSON and checkpoints can hold."""
+        return described(self)
 
     def dtype(self, device):
         """The dtype of the products on a device. "auto" multiplies: bfloat16 should take at most 0.7 of the time."""
@@ -1382,8 +1390,8 @@ def fast_products(device):
 MANY_PIXELS = 500  # of y in a batch: from there on it pays to be clever
 ROW = 32  # numbers in a patch of one row, from which on it is worth a product of its own
 TILE = 3  # outputs of one tile of minimal filtering, a side
-MANY_CHANNELS = 32  # of cells on both sides, from which on minimal filtering pays; without stride
-VERY_MANY_CHANNELS = 48
+MANY_CHANNELS = 32  # on both sides, those of a cell on the x side: from there on minimal filtering pays
+VERY_MANY_CHANNELS = 48  # the same for layers without a stride, for which `Rows` are the fastest of the rest
 
 
 def faster_maps(layer, n, x_size, y_size, padding, dtype):
@@ -1440,8 +1448,8 @@ class Rows(Patches):
         return [W_k.expand(n, -1, -1) if self.groups == 1 else W_k.repeat_interleave(n // len(W_k), 0) for W_k in W]
 
     def y_from(self, X, W):
-        (first, *others), n = self.rows(X), X.shape[1] // math.prod(self.count) * self.groups
-        W_0, *W = self.each(W, n)
+        first, *others = self.rows(X)
+        W_0, *W = self.each(W, len(first))
         Y = first @ W_0
         for X_k, W_k in zip(others, W, strict=True):
             Y.baddbmm_(X_k, W_k)

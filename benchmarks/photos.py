@@ -10,7 +10,6 @@ Needs the extra "figures", PyWavelets, bm3d and opencv-python-headless; BM3D tak
 """
 
 import argparse
-import math
 import statistics
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 
 from Proj_Miniproject2.others.files import photo_paths, write_json
+from Proj_Miniproject2.others.metrics import psnr
 from Proj_Miniproject2.others.networks import PhotoUNet
 from Proj_Miniproject2.others.noise import gaussian_noise
 from Proj_Miniproject2.others.photos import read_photo
@@ -86,12 +86,6 @@ METHODS = {
 }
 
 
-def psnr(image, clean):
-    """Over all pixels and channels; infinite for equal images."""
-    mse = float(((image.astype(float) - clean) ** 2).mean())
-    return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
-
-
 def main(args=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, metavar="FOLDER")
@@ -114,7 +108,7 @@ def main(args=None):
                 begin = time.perf_counter()
                 image = denoise(noisy, sigma)
                 seconds.append(time.perf_counter() - begin)
-                found.append(psnr(image, clean.numpy()))
+                found.append(psnr(torch.tensor(image)[None], clean[None]))
             scores[str(sigma)] = round(statistics.mean(found), 2)
             if sigma == 25:
                 results["seconds"][name] = round(statistics.median(seconds), 2)

@@ -29,8 +29,8 @@ def table(head, rows):
 
 # results file: what it is
 TRAININGS = {
-    "unet": "`unet.pth`: a residual U-Net, widened from the next, fresh pairs",
-    "unet-narrow": "a narrower U-Net from nothing, fresh pairs",
+    "unet": "`unet.pth`: a residual U-Net, widened from a narrower one, fresh pairs",
+    "unet-narrow": "the narrower one, from nothing, fresh pairs",
     "best": "`bestmodel.pth`: the report's network, fresh pairs, Adam, then self-distillation",
     "finetune": "`bestmodel.pth` and one more epoch of `train`, fixed pairs",
     "teacher": "its first training alone",
@@ -118,55 +118,55 @@ def ablations():
     return table(["study", "variant", "PSNR", "between seeds", "seconds"], rows)
 
 
-def speed():
+def of_each_machine(pattern, tables):
+    """What `tables` makes of each machine's results file, below the machine's name."""
     parts = []
-    for path in sorted(RESULTS.glob("speed-*.json")):
+    for path in sorted(RESULTS.glob(pattern)):
         results = json.loads(path.read_text())
-        machine, rows = results["machine"], []
-        for what in ("training", "prediction"):
-            for size, found in results[what].items():
-                label = f"training, batch {size}" if what == "training" else f"prediction, {size}"
-                rows.append([label, *(f"{ratio:.2f}" for ratio in found["ratios"].values())])
+        machine = results["machine"]
+        units = f"{machine['processor']} ({machine['units']}), {machine['threads']} threads, torch {machine['torch']}"
+        parts.append(f"{units}:\n\n{tables(results)}")
+    return "\n\n".join(parts) or "Not measured yet."
+
+
+def speed():
+    def ratios(results):
+        labels = {"training": "training, batch ", "prediction": "prediction, "}
+        rows = [
+            [label + size, *(f"{ratio:.2f}" for ratio in found["ratios"].values())]
+            for what, label in labels.items()
+            for size, found in results[what].items()
+        ]
         head = ["", "torch / ours", "torch / textbook", "autocast / ours in bfloat16"]
-        rows = [row + [""] * (len(head) - len(row)) for row in rows]
-        parts.append(f"{where(machine)}\n\n{table(head, rows)}")
-    return "\n\n".join(parts)
+        return table(head, [row + [""] * (len(head) - len(row)) for row in rows])
 
-
-def where(machine):
-    return f"{machine['processor']} ({machine['units']}), {machine['threads']} threads, torch {machine['torch']}:"
+    return of_each_machine("speed-*.json", ratios)
 
 
 def time_to_quality():
-    """Seconds to each goal, and what the longest training reaches."""
-    parts = []
-    for path in sorted(RESULTS.glob("time-to-quality-*.json")):
-        results = json.loads(path.read_text())
+    def seconds(results):
+        """To each goal, and what the longest training reaches."""
         rows = []
         for name, goals in results["seconds to"].items():
             last = max(results["trainings"][name], key=lambda run: (run["pairs"], run["held_out_psnr"]))
             cells = ["–" if seconds is None else f"{seconds:.0f}" for seconds in goals.values()]
             rows.append([name, *cells, f"{last['pairs']:,}", f"{last['curve'][-1]['psnr']:.2f}"])
-        head = ["seconds to", *(f"{goal} dB" for goal in goals), "longest, pairs", "PSNR"]
-        parts.append(f"{where(results['machine'])}\n\n{table(head, rows)}")
-    return "\n\n".join(parts) or "Not measured yet."
+        return table(["seconds to", *(f"{goal} dB" for goal in goals), "longest, pairs", "PSNR"], rows)
+
+    return of_each_machine("time-to-quality-*.json", seconds)
 
 
 def layers():
-    parts = []
-    for path in sorted(RESULTS.glob("layers-*.json")):
-        results = json.loads(path.read_text())
+    def ratios(results):
         rows = [[name, f"{found['ratio']:.2f}"] for name, found in results["layers"].items()]
-        rows.append(["**geometric mean**", f"**{results['geometric mean']:.2f}**"])
-        parts.append(f"{where(results['machine'])}\n\n{table(['', 'torch / ours'], rows)}")
-    return "\n\n".join(parts) or "Not measured yet."
+        return table(["", "torch / ours"], [*rows, ["**geometric mean**", f"**{results['geometric mean']:.2f}**"]])
+
+    return of_each_machine("layers-*.json", ratios)
 
 
 def parallel():
-    parts = []
-    for path in sorted(RESULTS.glob("parallel-*.json")):
-        results = json.loads(path.read_text())
-        machine, measured, paper = results["machine"], [], []
+    def measured_and_predicted(results):
+        measured, paper = [], []
         for network, batches in results["networks"].items():
             for batch, found in batches.items():
                 speeds = (f"{int(batch) / found[who]['seconds']:.0f}" for who in ("one", "two"))
@@ -177,16 +177,11 @@ def parallel():
                 cells += [f"{batch_for(batches, n, goal):,}" for goal in (1, n / 2)]
                 cells += [f"{speedup(batches, batch, n):.1f}" for batch in (64, 1024)]
                 paper.append([f"{network}, {n} machines", *cells])
-        parts.append(
-            f"{machine['processor']} ({machine['units']}), torch {machine['torch']}; images/s:\n\n"
-            + table(["", "1 process, 2 threads", "2 processes, 1 thread", "in messages"], measured)
-            + "\n\nOn paper:\n\n"
-            + table(
-                ["", "a step's message", "pays from batch", "half the ideal from", "gain, batch 64", "batch 1,024"],
-                paper,
-            )
-        )
-    return "\n\n".join(parts) or "Not measured yet."
+        head = ["images/s", "1 process, 2 threads", "2 processes, 1 thread", "in messages"]
+        on_paper = ["", "a step's message", "pays from batch", "half the ideal from", "gain, batch 64", "batch 1,024"]
+        return f"{table(head, measured)}\n\nOn paper:\n\n{table(on_paper, paper)}"
+
+    return of_each_machine("parallel-*.json", measured_and_predicted)
 
 
 def memory():
@@ -197,28 +192,29 @@ def memory():
     return table(["", "ours", "torch.nn", "channels_last"], rows)
 
 
+TABLES = (
+    headline,
+    psnr,
+    trainings,
+    photos,
+    robustness,
+    gradients,
+    ablations,
+    speed,
+    layers,
+    parallel,
+    time_to_quality,
+    memory,
+)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="only say whether the tables are up to date")
     args = parser.parse_args()
     for page in PAGES:
         before = text = page.read_text()
-        for make in (
-            *(
-                headline,
-                psnr,
-                trainings,
-                photos,
-                robustness,
-                gradients,
-                ablations,
-                speed,
-                layers,
-                parallel,
-                time_to_quality,
-                memory,
-            ),
-        ):
+        for make in TABLES:
             pattern = rf"(<!-- table: {make.__name__} -->\n).*?(<!-- end -->)"
             text = re.sub(pattern, lambda match, make=make: f"{match[1]}\n{make()}\n\n{match[2]}", text, flags=re.S)
         if args.check and text != before:

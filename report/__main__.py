@@ -9,8 +9,9 @@ Needs the extra "report".
 import argparse
 import hashlib
 import json
-import os
 from pathlib import Path
+
+from Proj_Miniproject2.model import write_whole
 
 from .facts import RESULTS, facts
 
@@ -50,9 +51,7 @@ def main(args=None):
     pdf = typst.compile(
         str(ROOT / "report" / "report.typ"), root=str(ROOT), sys_inputs=inputs, ignore_system_fonts=True
     )
-    partial = PDF.with_name(f"{PDF.name}.{os.getpid()}.part")
-    partial.write_bytes(pdf)
-    os.replace(partial, PDF)
+    write_whole(pdf, PDF)
     print(f"{PDF.name}: {len(pdf) / 1000:.0f} kB")
 
 

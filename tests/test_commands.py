@@ -13,7 +13,7 @@ from PIL import Image
 from Proj_Miniproject2.model import DEFAULT, Model, Recipe, save
 from Proj_Miniproject2.others import ablate, train
 from Proj_Miniproject2.others.__main__ import COMMANDS, main
-from Proj_Miniproject2.others.networks import NETWORKS
+from Proj_Miniproject2.others.networks import NETWORKS, TRAINABLE
 from Proj_Miniproject2.others.photos import SIGMAS, PairStream, fixed, gaussian_pairs, load_photos
 from Proj_Miniproject2.others.recipes import FUNCTIONS, RUNS, Run
 
@@ -130,7 +130,7 @@ def test_photos_set_aside_are_in_no_training(source, monkeypatch):
             seen["validation"] |= {int(v) for v in images.unique()}
             return images
 
-    monkeypatch.setitem(NETWORKS, "report", Recorder)
+    monkeypatch.setitem(TRAINABLE, "report", Recorder)
     train.train(photos, Run(Recipe(num_epochs=4), source=FUNCTIONS["source"][source], pairs=400))
     assert seen["validation"] <= {8 * i for i in (0, 14, 28)} and len(seen["validation"]) > 1
     assert seen["training"] == {8 * i for i in range(30)} - {8 * i for i in (0, 14, 28)}

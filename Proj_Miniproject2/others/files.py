@@ -2,14 +2,13 @@
 
 import json
 import math
-import os
 import tempfile
 import warnings
 from pathlib import Path
 
 import torch
 
-from ..model import load
+from ..model import load, write_whole
 
 
 class Incomplete(Exception):
@@ -109,16 +108,6 @@ def write_json(content, path):
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     write_whole((json.dumps(finite(content), indent=1, allow_nan=False) + "\n").encode(), path)
-
-
-def write_whole(content, path):
-    """Write bytes to a file, which is replaced in one go: it is there whole or not at all."""
-    partial = Path(path).with_name(f"{os.getpid()}.part")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def check_outputs(*paths):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..model import Conv2d, Model, ReLU, Sequential, Skip, Upsampling, xavier
 
+HALVING = {"kernel_size": 2, "stride": 2}  # of a convolution to half the height and width; transposed, to the double
 SHRINK = 0.2  # of the last weight of every branch: at first each adds little, and deep networks start as shallow ones
 
 
@@ -22,6 +23,14 @@ def initialised(network):
         if isinstance(module, Skip) and not module.cat:
             module.branch[-1].weight.mul_(SHRINK)
     return network
+
+
+def correcting(width, ends, *modules):
+    """A network that predicts a correction: from 3 channels to `width`, through the modules, and back to 3, the first
+    and the last layer with the options `ends`. The last one is transposed, as the shipped weights have it.
+    """
+    first, last = Conv2d(3, width, **ends), Upsampling(width, 3, **ends)
+    return initialised(Sequential(Skip(first, *modules, last)))
 
 
 def widen(network, state):
@@ -45,14 +54,13 @@ class UNet(Model):
     """
 
     WIDTHS = (64, 128, 256)
+    ENDS = {"kernel_size": 3, "padding": 1}
     GRID = 4
     HALO = 31
     PRETRAINED = Path(__file__).with_name("unet.pth")
 
     def build(self):
-        # The last layer is a transposed convolution since to 3 channels that has far fewer numbers to lift.
-        first, last = Conv2d(3, self.WIDTHS[0], 3, padding=1), Upsampling(self.WIDTHS[0], 3, 3, padding=1)
-        return initialised(Sequential(Skip(first, *self.scale(0), last)))
+        return correcting(self.WIDTHS[0], self.ENDS, *self.scale(0))
 
     def scale(self, i):
         """The modules of one scale and all below it."""
@@ -60,7 +68,7 @@ class UNet(Model):
         if i + 1 == len(self.WIDTHS):
             return [residual_block(channels), residual_block(channels)]
         below = self.WIDTHS[i + 1]
-        down, up = Conv2d(channels, below, 2, stride=2), Upsampling(below, channels, 2, stride=2)
+        down, up = Conv2d(channels, below, **HALVING), Upsampling(below, channels, **HALVING)
         return [residual_block(channels), Skip(down, *self.scale(i + 1), up), residual_block(channels)]
 
 
@@ -68,14 +76,11 @@ class PhotoUNet(UNet):
     """The U-Net for photos at their full resolution: at every scale half as high and wide, 2.3 million parameters."""
 
     WIDTHS = (64, 128, 192)
+    ENDS = HALVING
     GRID = 8
     HALO = 60
     SIDE = 512  # as HALO is large
     PRETRAINED = Path(__file__).with_name("photo.pth")
-
-    def build(self):
-        first, last = Conv2d(3, self.WIDTHS[0], 2, stride=2), Upsampling(self.WIDTHS[0], 3, 2, stride=2)
-        return initialised(Sequential(Skip(first, *self.scale(0), last)))
 
 
 class ResNet(Model):
@@ -88,9 +93,7 @@ class ResNet(Model):
     PRETRAINED = Path(__file__).with_name("resnet.pth")
 
     def build(self):
-        blocks = [residual_block(self.WIDTH) for _ in range(self.BLOCKS)]
-        first, last = Conv2d(3, self.WIDTH, 2, stride=2), Upsampling(self.WIDTH, 3, 2, stride=2)
-        return initialised(Sequential(Skip(first, *blocks, last)))
+        return correcting(self.WIDTH, HALVING, *(residual_block(self.WIDTH) for _ in range(self.BLOCKS)))
 
 
 # What the ablations train, at a smaller width.
@@ -143,3 +146,4 @@ VARIANTS = {
 
 # Those that are used, by the names that commands take.
 NETWORKS = {"report": Model, "unet": UNet, "photo": PhotoUNet, "resnet": ResNet}
+TRAINABLE = NETWORKS | VARIANTS

@@ -1,7 +1,7 @@
 """What a training can be made of beside what `model.py` has: optimisers, schedules, initialisations; the named runs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..model import (
@@ -18,10 +18,11 @@ from ..model import (
     check_like,
     check_not_negative,
     cosine,
+    described,
     fans,
     xavier,
 )
-from .networks import NETWORKS, VARIANTS, PhotoUNet
+from .networks import TRAINABLE, PhotoUNet
 from .photos import camera, clean, fixed, fresh, mixed
 from .shots import shots
 
@@ -165,7 +166,7 @@ class Run:
     """A training from photos to weights. Raises TypeError or ValueError for values out of range."""
 
     recipe: Recipe = DEFAULT
-    network: str = "report"  # one of `networks.NETWORKS` or `networks.VARIANTS`
+    network: str = "report"  # one of `networks.TRAINABLE`
     init: Callable | None = None  # of the network; None for its own
     start: str | None = None  # a file of weights to go on from, instead of `init`
     source: Callable = fresh  # makes `epoch -> (inputs, targets)` of a list of photos, `pairs`, `seed` and `recipe`
@@ -178,20 +179,18 @@ class Run:
         check_int("pairs", self.pairs)
         check_int("seed", self.seed, 0, 10**12)
         check_int("distill_epochs", self.distill_epochs, 0)
-        known = NETWORKS | VARIANTS
-        if self.network not in known:
-            raise ValueError(f"network must be one of {', '.join(known)}, got {self.network!r}")
+        if self.network not in TRAINABLE:
+            raise ValueError(f"network must be one of {', '.join(TRAINABLE)}, got {self.network!r}")
 
     @property
     def model_class(self):
-        return (NETWORKS | VARIANTS)[self.network]
+        return TRAINABLE[self.network]
 
     def describe(self):
         """All fields, with the recipe's among them, as a dict of what JSON and checkpoints can hold."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = described(self)
         recipe = values.pop("recipe").describe()
-        values["start"] = self.start and Path(self.start).name
-        return {name: value.__name__.lower() if callable(value) else value for name, value in values.items()} | recipe
+        return values | {"start": self.start and Path(self.start).name} | recipe
 
 
 RUNS = {

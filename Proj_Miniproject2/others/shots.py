@@ -10,9 +10,7 @@ from pathlib import Path
 import torch
 
 from .files import photo_paths
-from .photos import read_photo, stream_seed
-
-CROP = 64  # side of the pairs in pixels, where the scenes are large enough
+from .photos import CROP, read_photo, stream_seed
 
 
 def read_scenes(folders):

@@ -17,7 +17,7 @@ import torch
 from ..model import Recipe, load
 from .files import Incomplete, check_outputs, write_json
 from .metrics import psnr
-from .networks import NETWORKS, VARIANTS, widen
+from .networks import TRAINABLE, widen
 from .noise import gaussian_noise
 from .parallel import joined, mean, own, processes, rank
 from .photos import CROP, PairStream, camera, load_photos, random_crops, split
@@ -151,7 +151,7 @@ def add_arguments(parser):
     parser.add_argument("--results", type=Path, help="JSON file for what the run gave")
     parser.add_argument("--checkpoint", type=Path, help="file to write after every epoch, and to resume from")
     parser.add_argument("--run", choices=RUNS, help="which the next options change (default; with --shots shots)")
-    choices = FUNCTIONS | {"network": [*NETWORKS, *VARIANTS], "precision": ["float32", "bfloat16", "auto"]}
+    choices = FUNCTIONS | {"network": [*TRAINABLE], "precision": ["float32", "bfloat16", "auto"]}
     default = RUNS["default"]
     for field in (*fields(Run)[1:], *fields(Recipe)):
         value = getattr(default if hasattr(default, field.name) else default.recipe, field.name)
