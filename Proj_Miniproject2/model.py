@@ -1027,9 +1027,13 @@ class Model:
                 rows, inner_rows, outer_rows = self.tile(top, height)
                 columns, inner_columns, outer_columns = self.tile(left, width)
                 piece = test_input[images][:, :, rows.to(test_input.device)][..., columns.to(test_input.device)]
-                piece = self.network(piece.to(self.device).float() / 255).clamp_(0, 1).mul_(255)
+                piece = self.denoise(piece.to(self.device).float() / 255).clamp_(0, 1).mul_(255)
                 output[images, :, outer_rows, outer_columns] = piece[:, :, inner_rows, inner_columns]
         return output
+
+    def denoise(self, images):
+        """What `predict` makes of a piece: from (N, 3, H, W) in [0, 1] to about the same, H and W multiples of GRID."""
+        return self.network(images)
 
     def tile(self, start, size):
         """Which pixels, of `size` along one axis, the network must see for the tile from `start` on.

@@ -248,7 +248,7 @@ def time_to_quality(name):
         axis.axhline(goal, color="0.6", linewidth=0.5, zorder=0)
         highest = goal == max(map(float, goals))  # whose label would touch the next
         axis.text(1, goal, f" {goal:g}", transform=across, fontsize=7.5, va="bottom" if highest else "top")
-    axis.set_ylim(22, None)
+    axis.set_ylim(20, None)
     axis.set_xlim(0, max(ends) * 1.02)
     axis.set_xlabel("seconds of training")
     axis.set_ylabel("PSNR in dB")

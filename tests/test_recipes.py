@@ -50,11 +50,11 @@ def test_camera_noise_has_mean_and_variance_of_its_parts(level, sigma, gain):
 
 
 def test_camera_pairs_are_two_draws_of_the_same_crop():
-    photos = [torch.full((3, 70, 90), level, dtype=torch.uint8) for level in (0, 60, 255)]
+    photos = [torch.full((3, 100, 120), level, dtype=torch.uint8) for level in (0, 60, 255)]
     draw = camera(photos, Run(Recipe(), pairs=300))
     inputs, targets = draw(0)
     assert inputs.dtype == torch.uint8 and targets.dtype == torch.float32
-    assert inputs.shape == targets.shape == (300, 3, 64, 64)
+    assert inputs.shape == targets.shape == (300, 3, 96, 96)
     means, levels = targets.mean((1, 2, 3)), torch.tensor([0.0, 60.0, 255.0])
     which = (means[:, None] - levels).abs().argmin(1)
     assert (means - levels[which]).abs().max() < 3 and set(which.tolist()) == {0, 1, 2}  # targets are not clamped

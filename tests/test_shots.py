@@ -36,11 +36,11 @@ def test_both_layouts_are_read(tmp_path):
 
 
 def test_pairs_are_aligned_crops_of_two_different_shots():
-    ramp = torch.arange(70).expand(3, 66, 70).to(torch.uint8)
+    ramp = torch.arange(102).expand(3, 98, 102).to(torch.uint8)
     scenes = [[ramp, ramp + 100], [ramp, ramp + 100, ramp + 100]]
     draw = shots(scenes, Run(Recipe(), source=shots, pairs=200))
     first, second = draw(0)
-    assert first.shape == second.shape == (200, 3, 64, 64) and first.dtype == torch.uint8
+    assert first.shape == second.shape == (200, 3, 96, 96) and first.dtype == torch.uint8
     difference = second.int() - first.int()
     assert all(len(d.unique()) == 1 for d in difference)  # the same place
     assert set(difference.unique().tolist()) == {-100, 0, 100}  # in any order; 0 for the two equal shots of the second

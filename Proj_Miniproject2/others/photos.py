@@ -11,7 +11,7 @@ from .noise import block_mean, camera_noise, draw_offsets, gaussian_noise, to_ui
 
 HELD_OUT = 14  # one photo in so many is set aside
 MIXED_SHARE, SIGMAS = 0.2, (3, 6, 12, 25)  # of the pairs in `mixed`, and their noise
-CROP = 64  # side of the images of `camera`
+CROP = 96  # side of the images of `camera`
 MOST_ENLARGED = 8  # times, of a photo that is smaller than wanted
 CHUNK = 1000  # pairs gathered at once: bounds the memory for indices
 
@@ -227,8 +227,8 @@ def mixed(photos, run):
 def camera(photos, run):
     """Pairs (pairs, 3, CROP, CROP) of photos at their full resolution with a camera's noise, of any strength.
 
-    Six in ten are Gaussian with sigma uniform in [0, 55], two have Poisson noise, whose standard deviation at mid-grey
-    is uniform in [0, 45], and two have both. Inputs are uint8, rounded and clamped as a file; targets are neither, so
+    Eight in ten are Gaussian with sigma uniform in [0, 55], one has Poisson noise, whose standard deviation at mid-grey
+    is uniform in [0, 45], and one has both. Inputs are uint8, rounded and clamped as a file; targets are neither, so
     that the network learns to take away what clamping does to the mean.
     """
 
@@ -236,8 +236,8 @@ def camera(photos, run):
         generator = torch.Generator().manual_seed(stream_seed(run, epoch))
         clean = random_crops(photos, run.pairs, CROP, generator).float()
         kind, strength, shot = torch.rand(3, run.pairs, 1, 1, 1, generator=generator)
-        sigma = torch.where(kind < 0.8, 55 * strength, 0)
-        gain = torch.where(kind >= 0.6, (45 * shot) ** 2 / 128, 0)
+        sigma = torch.where(kind < 0.9, 55 * strength, 0)
+        gain = torch.where(kind >= 0.8, (45 * shot) ** 2 / 128, 0)
         inputs, targets = (camera_noise(clean, sigma, gain, generator) for _ in range(2))
         return to_uint8(inputs), targets
 
