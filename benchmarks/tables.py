@@ -31,6 +31,7 @@ def table(head, rows):
 TRAININGS = {
     "unet": "`unet.pth`: a residual U-Net, widened from a narrower one, fresh pairs",
     "unet-narrow": "the narrower one, from nothing, fresh pairs",
+    "resnet": "`resnet.pth`: a residual network, a short training on fresh pairs",
     "best": "`bestmodel.pth`: the report's network, fresh pairs, Adam, then self-distillation",
     "finetune": "`bestmodel.pth` and one more epoch of `train`, fixed pairs",
     "teacher": "its first training alone",
@@ -86,7 +87,7 @@ def photos():
 
 
 def robustness():
-    names = {"best": "`bestmodel.pth`", "mixed": "with Gaussian pairs", "unet": "`unet.pth`"}
+    names = {"best": "`bestmodel.pth`", "mixed": "with Gaussian pairs", "unet": "`unet.pth`", "resnet": "`resnet.pth`"}
     scores = {
         what: read(f"evaluate-{n}.json") for n, what in names.items() if (RESULTS / f"evaluate-{n}.json").exists()
     }

@@ -218,7 +218,7 @@ RUNS = {
         replace(DEFAULT, num_epochs=22, lr=0.006, weight_decay=0.1, precision="auto"), network="unet", pairs=10_000
     ),
     "resnet": Run(
-        replace(DEFAULT, num_epochs=12, lr=0.01, weight_decay=0.1, precision="auto"), network="resnet", pairs=10_000
+        replace(DEFAULT, num_epochs=4, lr=0.01, weight_decay=0.1, precision="auto"), network="resnet", pairs=10_000
     ),
     # photo.pth was made so, too. But its first runs, of 45 epochs and 24 with --lr 0.006, had 16 crops of 64 x 64 in a
     # batch, and twice as many with Poisson noise.
