@@ -193,13 +193,17 @@ class Run:
         return values | {"start": self.start and Path(self.start).name} | recipe
 
 
+# Of networks with skips.
+DEEP = replace(DEFAULT, lr=0.01, weight_decay=0.1, precision="auto")
+
 PHOTO = Run(
-    replace(DEFAULT, num_epochs=30, batch_size=8, lr=0.01, weight_decay=0.1, exchange=False, precision="auto"),
+    replace(DEEP, num_epochs=30, batch_size=8, exchange=False),
     network="photo",
     source=camera,
     loss=RelativeMSE,
     pairs=4_000,
 )
+
 RUNS = {
     "default": Run(),
     "report": Run(REPORT, source=fixed),
@@ -209,27 +213,18 @@ RUNS = {
         distill_epochs=8,
     ),
     # unet.pth was made by the first of these two, and then by the second with --start and the first one's weights
-    "unet-narrow": Run(
-        replace(DEFAULT, num_epochs=50, lr=0.01, weight_decay=0.1, precision="auto"),
-        network="unet-narrow",
-        pairs=10_000,
-    ),
-    "unet": Run(
-        replace(DEFAULT, num_epochs=22, lr=0.006, weight_decay=0.1, precision="auto"), network="unet", pairs=10_000
-    ),
-    "resnet": Run(
-        replace(DEFAULT, num_epochs=4, lr=0.01, weight_decay=0.1, precision="auto"), network="resnet", pairs=10_000
-    ),
+    "unet-narrow": Run(replace(DEEP, num_epochs=50), network="unet-narrow", pairs=10_000),
+    "unet": Run(replace(DEEP, num_epochs=22, lr=0.006), network="unet", pairs=10_000),
+    "resnet": Run(replace(DEEP, num_epochs=4), network="resnet", pairs=10_000),
     # photo.pth was made so, too. But its first runs, of 45 epochs and 24 with --lr 0.006, had 16 crops of 64 x 64 in a
     # batch, and twice as many with Poisson noise.
     "photo-first": PHOTO,
     "photo": replace(PHOTO, recipe=replace(PHOTO.recipe, num_epochs=13, lr=0.004)),
-    "shots": Run(
-        replace(DEFAULT, num_epochs=10, batch_size=8, lr=5e-3, weight_decay=0.1),
-        network="photo",
+    "shots": replace(
+        PHOTO,
+        recipe=replace(DEFAULT, num_epochs=10, batch_size=8, lr=5e-3, weight_decay=0.1),
         start=str(PhotoUNet.PRETRAINED),
         source=shots,
-        loss=RelativeMSE,
         pairs=500,
     ),
 }
