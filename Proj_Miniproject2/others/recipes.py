@@ -216,8 +216,8 @@ RUNS = {
     "unet-narrow": Run(replace(DEEP, num_epochs=50), network="unet-narrow", pairs=10_000),
     "unet": Run(replace(DEEP, num_epochs=22, lr=0.006), network="unet", pairs=10_000),
     "resnet": Run(replace(DEEP, num_epochs=4), network="resnet", pairs=10_000),
-    # photo.pth was made so, too. But its first runs, of 45 epochs and 24 with --lr 0.006, had 16 crops of 64 x 64 in a
-    # batch, and twice as many with Poisson noise.
+    # photo.pth was made so, too, by the second several times: see benchmarks/README.md. But its first runs had 16 crops
+    # of 64 x 64 in a batch, and twice as many with Poisson noise.
     "photo-first": PHOTO,
     "photo": replace(PHOTO, recipe=replace(PHOTO.recipe, num_epochs=13, lr=0.004)),
     "shots": replace(
