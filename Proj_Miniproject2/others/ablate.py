@@ -14,7 +14,7 @@ import torch
 from ..model import DEFAULT, Convolution, Model
 from .files import write_json
 from .photos import PairStream, clean, fixed, load_photos, split
-from .recipes import INITIALISATIONS, REPORT, Run, adam, constant, cosine, sgd
+from .recipes import DEEP, INITIALISATIONS, REPORT, Run, adam, constant, cosine, sgd
 from .train import known_by, train
 
 PAIRS = 10_000
@@ -23,7 +23,6 @@ BASE = Run(replace(DEFAULT, num_epochs=1, precision="auto"), pairs=PAIRS)
 ADAM = dict(optimizer=adam, lr=4e-3, momentum=0.9)
 SGD = dict(optimizer=sgd, lr=1.0, momentum=0.9)
 PLAIN_SGD = dict(optimizer=sgd, lr=5.0, momentum=0)
-UNET = dict(lr=0.01, weight_decay=0.1)
 
 
 def variant(run=BASE, **changes):
@@ -74,7 +73,7 @@ STUDIES = {
     },
     "target": {"noisy": variant(exchange=False), "clean": replace(variant(exchange=False), source=clean)},
     "network": {
-        label: replace(variant(**UNET), network=network)
+        label: replace(BASE, recipe=replace(DEEP, num_epochs=1), network=network)
         for label, network in {
             "U-Net of 48, 96, 192 channels": "unet-narrow",
             "without skips": "unet-plain",
