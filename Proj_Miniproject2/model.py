@@ -489,8 +489,6 @@ class SGD(Optimizer):
 # Inside, images are (N, H, W, C), so that the channels of a pixel lie side by side in memory, and everything that is
 # said of height and width is a pair.
 
-CHUNK = 2**24  # bytes of a lifted piece of a batch: it should stay in the processor's cache
-
 
 def cut(image, size, step, dilation=(1, 1)):
     """(N, H, W, ...) -> a view (N, H', W', ..., size0, size1): windows of the image, `step` pixels apart."""
@@ -556,6 +554,7 @@ class Maps:
     """What all kinds have in common: the three products. Weights lifted by maps of one `key` are the same."""
 
     exact = False
+    piece = 2**24  # bytes of a lifted piece of a batch: it should stay in the processor's cache
 
     def y_from(self, X, W):
         return multiply(X, W)
@@ -589,8 +588,7 @@ class Patches(Maps):
 
     def numel(self, y_channels):
         """Numbers of one lifted image."""
-        x_numel = self.groups * math.prod(self.count) * math.prod(self.patch)
-        return max(x_numel, math.prod(self.y_size) * y_channels)
+        return math.prod(self.count) * max(self.groups * math.prod(self.patch), y_channels)
 
     def lift_x(self, x):
         padded = placed(x, self.padding, self.x_size, self.extent, self.dtype).unflatten(3, (self.groups, -1))
@@ -599,6 +597,8 @@ class Patches(Maps):
 
     def lower_x(self, X, c):
         patches = X.view(self.groups, -1, *self.count, *self.patch).permute(*map(self.axes.index, range(7)))
+        if self.window == self.step == (1, 1):  # nothing to add up
+            return unplaced(patches.flatten(3), self.padding, self.x_size, self.x_size)
         padded = X.new_empty(len(patches), *self.extent, c)
         paste(patches, padded.unflatten(3, (self.groups, -1)), self.step, self.gap)
         return unplaced(padded, self.padding, self.x_size, self.x_size)
@@ -608,7 +608,7 @@ class Patches(Maps):
         return pixels.transpose(0, 1)
 
     def lower_y(self, Y, o):
-        return Y.transpose(0, 1).reshape(-1, *self.y_size, o)
+        return Y.transpose(0, 1).reshape(-1, *self.count, o)
 
     def lift_w(self, w):
         return self.columns(w.to(self.dtype)).flatten(-4, -2)
@@ -701,12 +701,17 @@ class Convolution(Module):
             self.lifted = lifted | {maps.key: W}
         return W
 
-    def parts(self, n, maps):
-        """Slices that cut n images into equal pieces whose lifted forms stay in the processor's cache."""
-        numel = maps.numel(self.y_channels)
-        pieces = -(-n // max(CHUNK // max(numel * maps.dtype.itemsize, 1), 1))
-        size = -(-n // max(pieces, 1))
-        return [slice(i, min(i + size, n)) for i in range(0, n, max(size, 1))]
+    def in_parts(self, function, maps, *shape):
+        """Images of `shape`, as `function(part)` makes them of equal slices of the batch, whose lifted forms stay in
+        the processor's cache."""
+        n, bytes_each = shape[0], maps.numel(self.y_channels) * maps.dtype.itemsize
+        pieces = -(-n // max(maps.piece // max(bytes_each, 1), 1))
+        if pieces == 1:
+            return function(slice(n)).to(self.weight.dtype).contiguous()
+        images, size = self.weight.new_empty(shape), -(-n // max(pieces, 1))
+        for first in range(0, n, max(size, 1)):
+            images[first : first + size] = function(slice(first, first + size))
+        return images
 
     def forward(self, input):
         """([N, ]in_channels, H, W) -> ([N, ]out_channels, H', W')"""
@@ -714,11 +719,9 @@ class Convolution(Module):
         self.saved = None  # makes room
         size = tuple(images.shape[1:3])
         output_size = self.output_size(size)
-        output = images.new_empty(len(images), *output_size, self.out_channels)
         maps = self.maps(len(images), *self.x_and_y(size, output_size))
-        W = self.lift_w(maps)
-        for part in self.parts(len(images), maps):
-            self.apply(maps, W, images[part], output[part])
+        W, shape = self.lift_w(maps), (len(images), *output_size, self.out_channels)
+        output = self.in_parts(lambda part: self.apply(maps, W, images[part]), maps, *shape)
         output = self.like(input, output)
         self.keep(images, self.weight, maps=maps, W=W, shape=output.shape)
         return output
@@ -729,12 +732,16 @@ class Convolution(Module):
         grads = self.images(gradwrtoutput, self.out_channels)
         if gradwrtoutput.shape != shape:
             raise ValueError(f"{self!r} expected shape {tuple(shape)}, got {tuple(gradwrtoutput.shape)}")
-        input_grads, weight_grad = images.new_empty(images.shape), self.parameters["weight"].grad
-        for part in self.parts(len(images), maps):
-            input_grads[part] = self.adjoint(maps, W, images[part], grads[part], weight_grad)
+        weight_grad = self.parameters["weight"].grad
+        input_grads = self.in_parts(
+            lambda part: self.adjoint(maps, W, images[part], grads[part], weight_grad), maps, *images.shape
+        )
         if self.bias is not None:
             self.parameters["bias"].grad.add_(grads.sum((0, 1, 2)))
         return self.like(gradwrtoutput, input_grads)
+
+    def biased(self, images):
+        return images if self.bias is None else images.to(self.bias.dtype).add_(self.bias)
 
     def like(self, tensor, images):
         """Images (N, H, W, C) as (N, C, H, W), or (C, H, W) if `tensor` is a single one, too."""
@@ -796,13 +803,12 @@ class Conv2d(Convolution):
             raise ValueError(f"{self!r} needs a padded image of at least {tuple(kernel)}, got {tuple(padded)}")
         return tuple((n - k) // s + 1 for n, k, s in zip(padded, kernel, self.stride, strict=True))
 
-    def apply(self, maps, W, x, y):
+    def apply(self, maps, W, x):
         """Y = X W"""
-        bias, X = self.bias, maps.lift_x(x)
-        Y = maps.y_from(X, W, bias) if maps.exact else maps.y_from(X, W)
-        y.copy_(maps.lower_y(Y, self.out_channels))
-        if bias is not None and not maps.exact:
-            y += bias
+        X = maps.lift_x(x)
+        if maps.exact:
+            return maps.lower_y(maps.y_from(X, W, self.bias), self.out_channels)
+        return self.biased(maps.lower_y(maps.y_from(X, W), self.out_channels))
 
     def adjoint(self, maps, W, x, y_grad, weight_grad):
         """X = Y W',  W = X' Y"""
@@ -851,11 +857,9 @@ class TransposeConv2d(Convolution):
             raise ValueError(f"{self!r} makes an image of {output} from one of {tuple(size)}, too small")
         return output
 
-    def apply(self, maps, W, y, x):
+    def apply(self, maps, W, y):
         """X = Y W'"""
-        x.copy_(maps.lower_x(maps.x_from(maps.lift_y(y), W), self.out_channels))
-        if self.bias is not None:
-            x += self.bias
+        return self.biased(maps.lower_x(maps.x_from(maps.lift_y(y), W), self.out_channels))
 
     def adjoint(self, maps, W, y, x_grad, weight_grad):
         """Y = X W,  W = X' Y"""
@@ -1394,6 +1398,7 @@ def fast_products(device):
 MANY_PIXELS = 500  # of y in a batch: from there on it pays to be clever
 ROW = 32  # numbers in a patch of one row, from which on it is worth a product of its own
 TILE = 3  # outputs of one tile of minimal filtering, a side
+FEWER = 0.5  # of the textbook's products: from there on minimal filtering pays
 MANY_CHANNELS = 32  # on both sides, those of a cell on the x side: from there on minimal filtering pays
 VERY_MANY_CHANNELS = 48  # the same for layers without a stride, for which `Rows` are the fastest of the rest
 
@@ -1405,9 +1410,11 @@ def faster_maps(layer, n, x_size, y_size, padding, dtype):
         return None
     if layer.groups == c == o:
         return Shifts(layer, c, x_size, y_size, padding, dtype)
-    plain, taps = layer.stride == (1, 1), {-(-k // s) for k, s in zip(layer.kernel_size, layer.stride, strict=True)}
-    # With more taps minimal filtering loses digits.
-    if layer.groups == 1 and layer.dilation == (1, 1) and taps <= {2, 3}:
+    plain, taps = layer.stride == (1, 1), [-(-k // s) for k, s in zip(layer.kernel_size, layer.stride, strict=True)]
+    # What minimal filtering multiplies for a pixel of y, where the textbook has the kernel's pixels.
+    products = math.prod((TILE + r - 1) / TILE * s for r, s in zip(taps, layer.stride, strict=True))
+    fewer = products <= FEWER * math.prod(layer.kernel_size) and {*taps} <= {2, 3}  # with more taps it loses digits
+    if layer.groups == 1 and layer.dilation == (1, 1) and fewer:
         if min(math.prod(layer.stride) * c, o) >= (VERY_MANY_CHANNELS if plain else MANY_CHANNELS):
             return MinimalFiltering(layer, x_size, y_size, padding, dtype)
     if layer.groups == 1 and plain and 2 * o <= c:
@@ -1421,10 +1428,15 @@ def faster_maps(layer, n, x_size, y_size, padding, dtype):
 
 class Rows(Patches):
     """Patches of a single row of the kernel: a K0-th of the copying, as all rows of the kernel need the same ones, only
-    further down. So Y is a sum of K0 products X_k W_k, with views X_k of X. For layers without a stride between rows.
+    further down. So Y is a sum of K0 products X_k W_k. For layers without a stride between rows.
 
-    x <-> X (G, N H0 W', K1 C / G) with the H0 rows of padded x,  y <-> Y as above,  w <-> W (K0, G, K1 C / G, O / G)
+    The images stand one below the other, those of y with as many rows as padded x has, H0. The last of these mean
+    nothing, and are zero where y is lifted. So each X_k is a part of X, which need not be copied.
+
+    x <-> X (G, N H0 W', K1 C / G),  y <-> Y (G, N H0 W', O / G),  w <-> W (K0, G, K1 C / G, O / G)
     """
+
+    piece = 2**22
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -1435,40 +1447,40 @@ class Rows(Patches):
         """(O, C / G, K0, K1) -> a view (K0, G, 1, K1, C / G, O / G)"""
         return w.unflatten(0, (self.groups, -1)).permute(3, 0, 4, 2, 1).unsqueeze(2)
 
-    # The products are of stacks with a matrix for every group of every image.
+    def lift_y(self, y):
+        return super().lift_y(placed(y, (0, 0), self.y_size, self.count, self.dtype))
 
-    def rows(self, X):
-        """X_k for every row k of the kernel: views (G N, H' W', K1 C / G)"""
-        X = X.reshape(-1, *self.count, X.shape[-1])
+    def lower_y(self, Y, o):
+        return super().lower_y(Y, o)[:, : self.y_size[0]]
+
+    def below(self, X):
+        """X_k for every row k of the kernel: views, all of the same height, the first of them from the top on"""
+        rows, width = self.count
+        pixels = X.shape[1] - (rows - self.y_size[0]) * width
         tops = range(0, self.kernel_size[0] * self.dilation[0], self.dilation[0])
-        return [X[:, top : top + self.y_size[0]].flatten(1, 2) for top in tops]
+        return [X[:, top * width : top * width + pixels] for top in tops]
 
-    def images(self, Y):
-        """(G, N H' W', O / G) -> (G N, H' W', O / G)"""
-        return Y.reshape(-1, math.prod(self.y_size), Y.shape[2])
-
-    def each(self, W, n):
-        """W_k for every row k of the kernel: (G N, K1 C / G, O / G)"""
-        return [W_k.expand(n, -1, -1) if self.groups == 1 else W_k.repeat_interleave(n // len(W_k), 0) for W_k in W]
+    # One product at a time, as torch copies matrices of a stack that don't stand side by side. The first one replaces
+    # what was there.
 
     def y_from(self, X, W):
-        first, *others = self.rows(X)
-        W_0, *W = self.each(W, len(first))
-        Y = first @ W_0
-        for X_k, W_k in zip(others, W, strict=True):
-            Y.baddbmm_(X_k, W_k)
-        return Y.view(self.groups, -1, Y.shape[2])
+        Y = X.new_empty(*X.shape[:2], W.shape[3])
+        for k, (X_k, W_k) in enumerate(zip(self.below(X), W, strict=True)):
+            for y, x, w in zip(self.below(Y)[0], X_k, W_k, strict=True):
+                y.addmm_(x, w, beta=min(k, 1))
+        return Y
 
     def x_from(self, Y, W):
-        Y = self.images(Y)
-        X = Y.new_zeros(self.groups, len(Y) // self.groups * math.prod(self.count), W.shape[2])
-        for X_k, W_k in zip(self.rows(X), self.each(W, len(Y)), strict=True):
-            X_k.baddbmm_(Y, W_k.mT)
+        X, Y = Y.new_empty(*Y.shape[:2], W.shape[2]), self.below(Y)[0]
+        X[:, Y.shape[1] :] = 0
+        for k, (X_k, W_k) in enumerate(zip(self.below(X), W, strict=True)):
+            for x, y, w in zip(X_k, Y, W_k, strict=True):
+                x.addmm_(y, w.t(), beta=min(k, 1))
         return X
 
     def w_from(self, X, Y):
-        Y = self.images(Y)
-        return torch.cat([(X_k.mT @ Y).unflatten(0, (self.groups, -1)).sum(1) for X_k in self.rows(X)])
+        Y = self.below(Y)[0]
+        return torch.cat([(x.t() @ y)[None] for X_k in self.below(X) for x, y in zip(X_k, Y, strict=True)])
 
 
 class Shifts(Patches):
@@ -1525,7 +1537,7 @@ class Turned(Maps):
     def __init__(self, maps):
         self.maps, self.dtype, self.key = maps, maps.dtype, (Turned, maps.key)
         self.lift_x, self.lower_x, self.lift_y, self.lower_y = maps.lift_y, maps.lower_y, maps.lift_x, maps.lower_x
-        self.x_from, self.numel = maps.y_from, maps.numel
+        self.x_from, self.numel, self.piece = maps.y_from, maps.numel, maps.piece
 
     def y_from(self, X, W):
         return self.maps.x_from(X, W)

@@ -245,7 +245,8 @@ def test_minimal_filtering_equals_autograd(block, dtype, data, seed, chunk, x_la
         patch.setattr(m, "MANY_CHANNELS", 1)
         patch.setattr(m, "VERY_MANY_CHANNELS", 1)
         patch.setattr(m, "MANY_PIXELS", 0)
-        patch.setattr(m, "CHUNK", chunk)
+        patch.setattr(m, "FEWER", 99)
+        patch.setattr(m.Maps, "piece", chunk)
         check_convolution(block, options, shape, dtype, seed, x_layout, grad_layout)
 
 

@@ -327,8 +327,10 @@ def test_each_kind_of_maps_equals_torch(
     else:
         c, o = many + few, few
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"MANY_PIXELS": 0, "ROW": 99 if m.Patches in kind else 1, "CHUNK": chunk}.items():
+        for name, value in {"MANY_PIXELS": 0, "ROW": 99 if m.Patches in kind else 1}.items():
             patch.setattr(m, name, value)
+        for some in (m.Maps, m.Rows):
+            patch.setattr(some, "piece", chunk)
         patch.setattr(m, "MANY_CHANNELS", 99)
         options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         layer = TransposeConv2d(o, c, kernel, **options) if transposed else Conv2d(c, o, kernel, **options)
