@@ -15,6 +15,7 @@ from Proj_Miniproject2.others import ablate, train
 from Proj_Miniproject2.others.__main__ import COMMANDS, main
 from Proj_Miniproject2.others.networks import NETWORKS, TRAINABLE
 from Proj_Miniproject2.others.photos import SIGMAS, PairStream, fixed, gaussian_pairs, load_photos
+from Proj_Miniproject2.others.photos import clean as with_clean
 from Proj_Miniproject2.others.recipes import FUNCTIONS, RUNS, Run
 
 
@@ -110,6 +111,21 @@ def test_gaussian_pairs_share_their_clean_image():
     assert first.square().mean() == pytest.approx(variance, rel=0.05)
     assert second.square().mean() == pytest.approx(variance, rel=0.05)
     assert abs((first * second).mean()) < 0.05 * variance
+
+
+@pytest.mark.parametrize("options, exchange", [({}, True), ({"targets": 2}, False), ({"source": with_clean}, False)])
+def test_pairs_are_exchanged_only_if_both_are_noisy_alike(options, exchange, photos, monkeypatch):
+    monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
+    recipes = []
+
+    class Recorder(Model):
+        def fit(self, pairs, recipe, **options):
+            recipes.append(recipe)
+            return {}
+
+    monkeypatch.setitem(TRAINABLE, "report", Recorder)
+    train.train(load_photos(photos), Run(pairs=4, **options))
+    assert recipes[0].exchange == exchange
 
 
 @pytest.mark.parametrize("source", ["fresh", "fixed", "clean", "mixed"])

@@ -244,6 +244,18 @@ def test_mean_of_many_draws_approaches_the_clean_image():
     assert (between.mean(0).abs() <= 5 * blocks.var(-1) / math.sqrt(n) + 0.5).all()
 
 
+def test_a_target_can_be_the_mean_of_several_draws():
+    """The blocks' pixels are numbers, so the mean of draws has the variance of one draw over their number."""
+    stream, n, targets = PairStream(random_photos((32, 32)), block=8, size=4), 4000, 5
+    one, several, clean = stream.draw(n, 1), stream.draw(n, 1, targets), stream.draw_with_clean(n, 1)[2]
+    assert one[1].dtype == torch.uint8 and several[1].dtype == torch.float32
+    variances = [(target.double() - clean).square().mean() for target in (one[1], several[1])]
+    assert variances[0] / variances[1] == pytest.approx(targets, rel=0.03)
+    independent = (several[0].double() - clean) * (several[1].double() - clean)
+    assert abs(independent.mean()) < 0.01 * variances[1]
+    assert torch.equal(several[1], stream.draw(n, 1, targets)[1])
+
+
 def test_draw_is_a_pure_function_of_photos_count_and_seed():
     stream = PairStream(random_photos((40, 33), (32, 50)), block=4, size=8)
     one = stream.draw(30, 1)

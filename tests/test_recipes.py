@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from Proj_Miniproject2.model import Conv2d, Recipe, Sequential, Skip, TransposeConv2d
 from Proj_Miniproject2.others.noise import camera_noise
-from Proj_Miniproject2.others.photos import camera, random_crops
+from Proj_Miniproject2.others.photos import camera, clean, fixed, mixed, random_crops
 from Proj_Miniproject2.others.recipes import RelativeMSE, Run, kaiming, uniform
+from Proj_Miniproject2.others.shots import shots
 
 
 @given(shape=st.lists(st.integers(1, 4), min_size=2, max_size=4), seed=st.integers(0, 1000), scale=st.floats(-5, 5))
@@ -64,6 +65,23 @@ def test_camera_pairs_are_two_draws_of_the_same_crop():
     assert abs((noise[0] * noise[1]).mean()) < 0.02 * noise[1].square().mean() + 1
     assert noise[1].flatten(1).std(1).max() > 40 and noise[1].flatten(1).std(1).min() < 12
     assert not torch.equal(draw(1)[0], inputs) and torch.equal(draw(0)[0], inputs)
+
+
+def test_camera_targets_of_several_draws_have_less_of_the_same_noise():
+    photos = [torch.full((3, 96, 96), level, dtype=torch.uint8) for level in (40, 200)]
+    (first, one), (again, several) = (camera(photos, Run(pairs=200, source=camera, targets=n))(0) for n in (1, 9))
+    assert torch.equal(first, again)
+    levels = torch.where(one.mean((1, 2, 3), keepdim=True) < 120, 40.0, 200.0)
+    variances = [(target - levels).square().mean((1, 2, 3)) for target in (one, several)]
+    noisy = variances[0] > 1
+    assert noisy.sum() > 150
+    torch.testing.assert_close(variances[0][noisy] / 9, variances[1][noisy], rtol=0.1, atol=0)
+
+
+@pytest.mark.parametrize("source", [fixed, clean, mixed, shots])
+def test_several_targets_go_with_fresh_pairs_only(source):
+    with pytest.raises(ValueError, match=f"fresh and camera, not with {source.__name__}"):
+        Run(source=source, targets=2)
 
 
 def test_crops_come_from_everywhere():

@@ -71,7 +71,11 @@ STUDIES = {
         for name, run in (("fixed", replace(BASE, source=fixed)), ("fresh", BASE))
         for augment in (False, True)
     },
-    "target": {"noisy": variant(exchange=False), "clean": replace(variant(exchange=False), source=clean)},
+    "target": {
+        "noisy": variant(exchange=False),
+        "mean of 8 noisy": replace(variant(exchange=False), targets=8),
+        "clean": replace(variant(exchange=False), source=clean),
+    },
     "network": {
         label: replace(BASE, recipe=replace(DEEP, num_epochs=1), network=network)
         for label, network in {

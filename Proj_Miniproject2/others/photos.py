@@ -104,13 +104,14 @@ class PairStream:
         """The number of photos."""
         return len(self.starts)
 
-    def draw(self, n, seed):
+    def draw(self, n, seed, targets=1):
         """`n` pairs, each two independent draws of one crop: (noisy1, noisy2), uint8 (n, 3, size, size).
 
         Photo and position of the crop are drawn uniformly, and the pair is flipped and transposed at random,
-        both images alike. A pure function of the photos, `n` and `seed`.
+        both images alike. With several `targets` noisy2 is the mean of as many draws, float32. A pure function of the
+        photos and the arguments.
         """
-        return self._make(*self._random_crops(n, seed))
+        return self._make(*self._random_crops(n, seed), targets=targets)
 
     def draw_with_clean(self, n, seed):
         """The pairs of `draw(n, seed)` and their clean images: (noisy1, noisy2, clean). Five times slower."""
@@ -141,9 +142,11 @@ class PairStream:
         left[: len(self)] = (self.widths[first] - self.size * self.block) // 2
         return (photo, top, left, torch.zeros(3, n, dtype=torch.bool)), generator
 
-    def _make(self, crops, generator, clean=False, progress=iter):
+    def _make(self, crops, generator, clean=False, progress=iter, targets=1):
         n, size, side = len(crops[0]), self.size, self.size * self.block
         images = [torch.empty(n, 3, size, size, dtype=torch.uint8) for _ in range(3 if clean else 2)]
+        if targets > 1:
+            images[1] = images[1].float()
         for k in progress(range(0, n, CHUNK)):
             chunk = slice(k, k + CHUNK)
             photo, top, left, flips = (part[..., chunk] for part in crops)
@@ -152,11 +155,13 @@ class PairStream:
             i, j = self._blocks(flips)
             width = width[:, None, None]
             first = corner[:, None, None] + (i * width + j) * self.block  # each block's first pixel
-            for noisy in images[:2]:
-                row, column = draw_offsets(first.shape, self.block, generator)
-                index = row.mul_(width).add_(column).add_(first)
-                pixels = self.pixels.index_select(0, index.flatten())
-                noisy[chunk] = pixels.view(-1, size, size, 3).permute(0, 3, 1, 2)
+            for noisy, draws in zip(images, (1, targets), strict=False):
+                total = 0
+                for _ in range(draws):
+                    row, column = draw_offsets(first.shape, self.block, generator)
+                    index = row.mul_(width).add_(column).add_(first)
+                    total = total + self.pixels.index_select(0, index.flatten()).to(noisy.dtype)
+                noisy[chunk] = (total / draws).view(-1, size, size, 3).permute(0, 3, 1, 2)
             for means in images[2:]:
                 for b, (start, w) in enumerate(zip(corner.tolist(), width.flatten().tolist(), strict=True)):
                     crop = self.pixels[start:].as_strided((1, 3, side, side), (0, 1, 3 * w, 3))
@@ -186,6 +191,7 @@ def pairs_of(photos, n=None, seed=0, block=8, size=32, clean=True, progress=iter
 
 # Where a training's pairs come from. Each takes a list of photos and a `recipes.Run`, and returns a function
 # `epoch -> (inputs, targets)`, uint8 (pairs, 3, 32, 32) if nothing else is said, other pairs with every seed and epoch.
+# Those of SEVERAL_TARGETS know `run.targets`.
 
 
 def stream_seed(run, epoch):
@@ -195,7 +201,7 @@ def stream_seed(run, epoch):
 def fresh(photos, run):
     """New pairs in every epoch."""
     stream = PairStream(photos)
-    return lambda epoch: stream.draw(run.pairs, stream_seed(run, epoch))
+    return lambda epoch: stream.draw(run.pairs, stream_seed(run, epoch), run.targets)
 
 
 def fixed(photos, run):
@@ -238,10 +244,14 @@ def camera(photos, run):
         kind, strength, shot = torch.rand(3, run.pairs, 1, 1, 1, generator=generator)
         sigma = torch.where(kind < 0.9, 55 * strength, 0)
         gain = torch.where(kind >= 0.8, (45 * shot) ** 2 / 128, 0)
-        inputs, targets = (camera_noise(clean, sigma, gain, generator) for _ in range(2))
-        return to_uint8(inputs), targets
+        inputs = to_uint8(camera_noise(clean, sigma, gain, generator))
+        # the sum of n draws of either noise is one draw of n times its variance
+        return inputs, camera_noise(clean, sigma / run.targets**0.5, gain / run.targets, generator)
 
     return draw
+
+
+SEVERAL_TARGETS = fresh, camera
 
 
 def random_crops(photos, n, size, generator):

@@ -23,7 +23,7 @@ from ..model import (
     xavier,
 )
 from .networks import TRAINABLE, PhotoUNet
-from .photos import camera, clean, fixed, fresh, mixed
+from .photos import SEVERAL_TARGETS, camera, clean, fixed, fresh, mixed
 from .shots import shots
 
 # ----------------------------------------------------------------------------------------------------------
@@ -172,11 +172,18 @@ class Run:
     source: Callable = fresh  # makes `epoch -> (inputs, targets)` of a list of photos, `pairs`, `seed` and `recipe`
     loss: Callable = MSE  # makes the loss
     pairs: int = 50_000  # in an epoch
+    # Noisy images of which a target is the mean. The gradient is that of as many pairs which share their input, as the
+    # mean loss over them is the loss to their mean and a constant; but they go through the network as one.
+    targets: int = 1
     seed: int = 0
     distill_epochs: int = 0  # of self-distillation, afterwards: see `train.train`
 
     def __post_init__(self):
         check_int("pairs", self.pairs)
+        check_int("targets", self.targets)
+        if self.targets > 1 and self.source not in SEVERAL_TARGETS:
+            names = " and ".join(source.__name__ for source in SEVERAL_TARGETS)
+            raise ValueError(f"several targets go with the sources {names}, not with {self.source.__name__}")
         check_int("seed", self.seed, 0, 10**12)
         check_int("distill_epochs", self.distill_epochs, 0)
         if self.network not in TRAINABLE:

@@ -90,7 +90,8 @@ def train(photos, run, checkpoint=None):
         run.init(model.network)
     if run.start:
         start_from(model, run.start)
-    recipe = replace(run.recipe, exchange=False) if run.source is with_clean else run.recipe
+    alike = run.source is not with_clean and run.targets == 1  # input and target
+    recipe = run.recipe if alike else replace(run.recipe, exchange=False)
     draw = run.source(training, own(run))
     noisy, clean = validation(held_out, run)
     scores = {}  # after how many epochs of the first training
