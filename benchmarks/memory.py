@@ -37,7 +37,7 @@ def peak():
 
 def measure(task, version):
     """MiB that a task takes, in this process: it should be a fresh one."""
-    network = VERSIONS[version](m.Model().network.to("cpu").state_dict())
+    network = VERSIONS[version](m.Model())
     images = torch.randint(256, TASKS[task], dtype=torch.uint8)
     if task.startswith("training"):
         images = images / 255

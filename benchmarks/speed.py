@@ -19,6 +19,7 @@ from torch import nn
 
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.files import write_json
+from tests.twins import twin
 
 RESULTS = Path(__file__).with_name("results")
 BATCHES = {4: 60, 16: 40, 64: 20, 256: 6}  # batch size: rounds
@@ -70,12 +71,12 @@ def textbook():
 
 
 class Ours:
-    """Our network, in the settings in which `train` and `predict` use it."""
+    """A copy of a model on the CPU, in the settings in which `train` and `predict` use it."""
 
-    def __init__(self, state, precision=None, fast=True):
-        self.model, self.precision, self.fast = m.Model(), precision, fast
+    def __init__(self, model, precision=None, fast=True):
+        self.model, self.precision, self.fast = type(model)(), precision, fast
         self.model.device = torch.device("cpu")
-        self.model.network.to("cpu").load_state_dict(state)
+        self.model.network.to("cpu").load_state_dict(model.network.state_dict())
         self.optimizer = m.SGD(self.model.network.param(), lr=1e-4, momentum=0.9)
 
     def step(self, inputs, targets):
@@ -95,15 +96,10 @@ class Ours:
 
 
 class Torchs:
-    """The same network in torch.nn, with autograd."""
+    """The model's network in torch.nn, with autograd."""
 
-    def __init__(self, state, memory_format=torch.contiguous_format, autocast=False):
-        self.network = nn.Sequential(
-            *(nn.Conv2d(3, 64, 4, 2, 2), nn.ReLU(), nn.Conv2d(64, 256, 4, 2, 2), nn.ReLU()),
-            *(nn.ConvTranspose2d(256, 128, 5, 2, 2), nn.ReLU(), nn.ConvTranspose2d(128, 3, 4, 2, 2), nn.Sigmoid()),
-        )
-        self.network.load_state_dict(state)
-        self.network.to(memory_format=memory_format)
+    def __init__(self, model, memory_format=torch.contiguous_format, autocast=False):
+        self.network = twin(model.network).to("cpu", memory_format=memory_format)
         self.memory_format, self.autocast = memory_format, autocast
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=1e-4, momentum=0.9)
 
@@ -120,17 +116,17 @@ class Torchs:
             parts = [
                 self.network(part.to(memory_format=self.memory_format).float() / 255) * 255 for part in images.split(64)
             ]
-        return torch.cat(parts)
+        return torch.cat(parts).clamp_(0, 255)
 
 
-# Each takes the weights; the names stand in the results files.
+# Each takes a model; the names stand in the results files.
 VERSIONS = {
     "ours": Ours,
-    "ours, textbook": lambda state: Ours(state, fast=False),
-    "ours, bfloat16": lambda state: Ours(state, torch.bfloat16),
+    "ours, textbook": lambda model: Ours(model, fast=False),
+    "ours, bfloat16": lambda model: Ours(model, torch.bfloat16),
     "torch.nn": Torchs,
-    "torch.nn, channels_last": lambda state: Torchs(state, torch.channels_last),
-    "torch.nn, autocast to bfloat16": lambda state: Torchs(state, autocast=True),
+    "torch.nn, channels_last": lambda model: Torchs(model, torch.channels_last),
+    "torch.nn, autocast to bfloat16": lambda model: Torchs(model, autocast=True),
 }
 
 
@@ -172,19 +168,19 @@ def main(args=None):
     parser.add_argument("--quick", action="store_true", help="one round of each and no results file: does it run?")
     args = parser.parse_args(args)
     torch.manual_seed(0)
-    state = m.Model().network.to("cpu").state_dict()
+    model = m.Model()
     results = {"machine": machine(), "training": {}, "prediction": {}}
     for batch, rounds in BATCHES.items():
         if args.quick and batch > 16:
             continue
-        versions = {name: make(state) for name, make in VERSIONS.items()}
+        versions = {name: make(model) for name, make in VERSIONS.items()}
         seconds = training(versions, batch, 1 if args.quick else rounds)
         results["training"][str(batch)] = {"seconds": seconds, "ratios": ratios(seconds)}
         print(f"training, batch {batch}:", {name: round(r, 2) for name, r in ratios(seconds).items()}, flush=True)
     for name, (shape, rounds) in IMAGES.items():
         if args.quick and shape[0] > 1:
             continue
-        versions = {name: make(state) for name, make in VERSIONS.items()}
+        versions = {name: make(model) for name, make in VERSIONS.items()}
         seconds = prediction(versions, shape, 1 if args.quick else rounds)
         results["prediction"][name] = {"seconds": seconds, "ratios": ratios(seconds)}
         print(f"prediction, {name}:", {name: round(r, 2) for name, r in ratios(seconds).items()}, flush=True)

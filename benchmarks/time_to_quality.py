@@ -1,4 +1,4 @@
-"""Seconds of training until the report's network is good: ours beside torch.nn, on fresh pairs from photos.
+"""Seconds of training until the report's network and a U-Net are good: ours beside torch.nn, on fresh pairs.
 
     python -m benchmarks.time_to_quality PHOTOS VAL_DATA [--learning-rates LR ...] [--quick]
 
@@ -22,8 +22,9 @@ from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.ablate import ADAM
 from Proj_Miniproject2.others.files import read_pair, write_json
 from Proj_Miniproject2.others.metrics import psnr
+from Proj_Miniproject2.others.networks import NarrowUNet
 from Proj_Miniproject2.others.photos import PairStream, fresh, load_photos, split
-from Proj_Miniproject2.others.recipes import REPORT, Run
+from Proj_Miniproject2.others.recipes import DEEP, REPORT, Run
 from Proj_Miniproject2.others.train import VALIDATION_PAIRS, VALIDATION_SEED
 
 from .speed import RESULTS, Torchs, machine
@@ -49,10 +50,10 @@ class Curve:
         self.begin = time.perf_counter()
 
 
-def train_ours(recipe, pieces, draw, curve):
-    """Train with `Model.fit`; returns the function that denoises."""
-    model, seen = m.Model(), 0
-    shadow = m.Model()  # which holds the running average, to measure it
+def train_ours(kind, recipe, pieces, draw, curve):
+    """Train a model of some kind with `Model.fit`; returns the function that denoises."""
+    model, seen = kind(), 0
+    shadow = kind()  # which holds the running average, to measure it
 
     def pairs(epoch):
         nonlocal seen
@@ -71,10 +72,10 @@ def train_ours(recipe, pieces, draw, curve):
 
 
 class TorchTraining(Torchs):
-    """torch.nn's network with channels last, autograd, cosine schedule and running average, as `Model.fit` has them."""
+    """A model in torch.nn, channels last, with autograd, and cosine schedule and running average as `Model.fit`."""
 
-    def __init__(self, state, optimizers, recipe):
-        super().__init__(state, torch.channels_last)
+    def __init__(self, model, optimizers, recipe):
+        super().__init__(model, torch.channels_last)
         self.recipe, self.steps = recipe, 0
         self.optimizers = [make(self.network) for make in optimizers]
         self.peaks = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
@@ -128,7 +129,7 @@ def adamw(lr):
     return [lambda network: torch.optim.AdamW(network.parameters(), lr, weight_decay=0)]
 
 
-def muon(lr):
+def muon(lr, weight_decay=0):
     """torch's Muon takes matrices only: views of the weights. AdamW has the biases."""
 
     def of_matrices(network):
@@ -136,7 +137,7 @@ def muon(lr):
         for weight in (value for value in network.parameters() if value.dim() == 4):
             matrices.append(torch.nn.Parameter(as_matrix(weight.detach())))
             matrices[-1].weight = weight
-        return torch.optim.Muon(matrices, lr, weight_decay=0)
+        return torch.optim.Muon(matrices, lr, weight_decay=weight_decay)
 
     def of_biases(network):
         return torch.optim.AdamW([value for value in network.parameters() if value.dim() == 1], 3e-3, weight_decay=0)
@@ -144,9 +145,9 @@ def muon(lr):
     return [of_matrices, of_biases]
 
 
-def train_torch(optimizers, pieces, draw, curve):
+def train_torch(kind, optimizers, pieces, draw, curve):
     """Train `torch.nn` with what else `Model.train` has by default; returns the function that denoises."""
-    training, seen = TorchTraining(m.Model().network.state_dict(), optimizers, m.DEFAULT), 0
+    training, seen = TorchTraining(kind(), optimizers, m.DEFAULT), 0
     rng = torch.Generator().manual_seed(0)
     for epoch in range(pieces):
         pairs = draw(epoch)
@@ -157,29 +158,32 @@ def train_torch(optimizers, pieces, draw, curve):
     return training.predict_average
 
 
-# name: (the recipe, lengths in pairs)
+# name: (the model, the recipe, lengths in pairs)
 OURS = {
-    "ours, the report's recipe": (REPORT, (60_000,)),
-    "ours, Adam": (replace(m.DEFAULT, **ADAM), (30_000, 60_000)),
-    "ours, Muon": (m.DEFAULT, (15_000, 30_000, 60_000)),
+    "ours, the report's recipe": (m.Model, REPORT, (60_000,)),
+    "ours, Adam": (m.Model, replace(m.DEFAULT, **ADAM), (30_000, 60_000)),
+    "ours, Muon": (m.Model, m.DEFAULT, (15_000, 30_000, 60_000)),
+    "ours, U-Net, Muon": (NarrowUNet, DEEP, (10_000,)),
 }
-# name: (optimisers for a learning rate, their own rates or None for the command line's, lengths in pairs)
+# name: (the model, optimisers for a learning rate, their own rates or None for the command line's, lengths in pairs)
 TORCH = {
-    "torch.nn, AdamW": (adamw, None, (30_000, 60_000, 120_000)),
-    "torch.nn, Muon": (muon, [m.DEFAULT.lr], (15_000, 30_000, 60_000)),
+    "torch.nn, AdamW": (m.Model, adamw, None, (30_000, 60_000, 120_000)),
+    "torch.nn, Muon": (m.Model, muon, [m.DEFAULT.lr], (15_000, 30_000, 60_000)),
+    "torch.nn, U-Net, AdamW": (NarrowUNet, adamw, [1e-3], (10_000, 20_000)),
+    "torch.nn, U-Net, Muon": (NarrowUNet, partial(muon, weight_decay=DEEP.weight_decay), [DEEP.lr], (10_000,)),
 }
 
 
 def trainings(learning_rates):
     """(name, learning rate, pairs, function) of all trainings; the function takes how many pieces to train, how to draw
     one, and the curve."""
-    for name, (recipe, lengths) in OURS.items():
+    for name, (kind, recipe, lengths) in OURS.items():
         for pairs in lengths:
-            yield name, recipe.lr, pairs, partial(train_ours, recipe)
-    for name, (optimizers, own, lengths) in TORCH.items():
+            yield name, recipe.lr, pairs, partial(train_ours, kind, recipe)
+    for name, (kind, optimizers, own, lengths) in TORCH.items():
         for pairs in lengths:
             for lr in own or learning_rates:
-                yield name, lr, pairs, partial(train_torch, optimizers(lr))
+                yield name, lr, pairs, partial(train_torch, kind, optimizers(lr))
 
 
 def seconds_to(goal, runs):

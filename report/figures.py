@@ -229,8 +229,9 @@ def ablations():
 def time_to_quality(name):
     """PSNR over the seconds of training, each length a curve, with the published results as lines."""
     found = read(name)
-    colours = {"report": ("0.45", ":"), "Adam": (ORANGE, "-"), "Muon": (BLUE, "-")}
+    colours = {"report": ("0.45", ":"), "U-Net": (GREEN, "-"), "Adam": (ORANGE, "-"), "Muon": (BLUE, "-")}
     theirs = {"torch.nn, AdamW": (RED, "--"), "torch.nn, Muon": (BLACK, "--")}
+    theirs |= {"torch.nn, U-Net, AdamW": (RED, ":"), "torch.nn, U-Net, Muon": (BLACK, ":")}
     figure, axis = plt.subplots(figsize=(COLUMN, 2.2), layout="constrained")
     ends = []
     for method, runs in found["trainings"].items():

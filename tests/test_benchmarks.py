@@ -24,10 +24,12 @@ def test_speed_runs(monkeypatch, capsys):
 
 
 def test_a_version_that_computes_something_else_is_not_timed():
-    state = m.Model().network.state_dict()
-    wrong = speed.Ours({name: value + 0.01 for name, value in state.items()})
+    model = m.Model()
+    right = speed.Torchs(model)
+    for value, _ in model.network.param():
+        value += 0.01
     with pytest.raises(RuntimeError, match="wrong is off"):
-        speed.training({"wrong": wrong, "torch.nn": speed.Torchs(state)}, 2, 1)
+        speed.training({"wrong": speed.Ours(model), "torch.nn": right}, 2, 1)
 
 
 def test_memory_counts_what_a_task_takes(monkeypatch):
@@ -55,7 +57,7 @@ def test_torch_trains_all_its_parameters_and_averages_them():
     draws = torch.Generator().manual_seed(0)
     inputs, targets = torch.rand(2, 4, 3, 32, 32, generator=draws)
     for optimizers in (time_to_quality.adamw(3e-3), time_to_quality.muon(0.03)):
-        training = time_to_quality.TorchTraining(m.Model().network.state_dict(), optimizers, m.DEFAULT)
+        training = time_to_quality.TorchTraining(m.Model(), optimizers, m.DEFAULT)
         before = [value.detach().clone() for value in training.values]
         training.step(inputs, targets)
         for value, old, average in zip(training.values, before, training.average, strict=True):
@@ -64,9 +66,10 @@ def test_torch_trains_all_its_parameters_and_averages_them():
 
 
 def test_torch_muon_steps_as_ours_on_the_weights():
-    state = m.Model().network.state_dict()
-    theirs = time_to_quality.TorchTraining(state, time_to_quality.muon(0.03), m.DEFAULT)
-    ours = speed.Ours(state)
+    model = m.Model()
+    state = model.network.state_dict()
+    theirs = time_to_quality.TorchTraining(model, time_to_quality.muon(0.03), m.DEFAULT)
+    ours = speed.Ours(model)
     ours.optimizer = m.Muon(ours.model.network.param(), lr=0.03, weight_decay=0)
     batch = torch.rand(2, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     theirs.step(*batch)
