@@ -1370,6 +1370,13 @@ def exact_at_bfloat16():
         return bool(((probe @ probe) / 64 - (1 + 2**-10) ** 2).abs().max() < 1e-5)
 
 
+@lru_cache(maxsize=1)
+def keep_memory():
+    """Linux's malloc gives large blocks back to the system, to take them again page by page in the next step, until it
+    has seen the largest that it considers, 32 MiB, freed once: M_MMAP_THRESHOLD in mallopt(3)."""
+    empty(2**25 - 2**16, dtype=torch.uint8)
+
+
 PROBING = threading.Lock()  # so that no thread begins during another's probe
 
 
@@ -1381,10 +1388,8 @@ def fast_products(device):
     """
     if device.type != "cpu":
         return contextlib.nullcontext()
-    # Linux's malloc gives large blocks back to the system, to take them again page by page in the next step, until it
-    # has seen the largest that it considers, 32 MiB, freed once: M_MMAP_THRESHOLD in mallopt(3).
-    empty(2**25 - 2**16, dtype=torch.uint8)
     with PROBING:
+        keep_memory()
         exact = hasattr(torch.backends.mkldnn, "matmul") and exact_at_bfloat16()
     return at_bfloat16() if exact else contextlib.nullcontext()
 

@@ -29,13 +29,15 @@ def table(head, rows):
 
 # results file: what it is
 TRAININGS = {
-    "unet": "`unet.pth`: a residual U-Net, widened from a narrower one, fresh pairs",
+    "unet": "`unet.pth`: a residual U-Net, a third training, targets of eight noisy images",
+    "unet-wide": "its second training, widened from a narrower one, fresh pairs",
     "unet-narrow": "the narrower one, from nothing, fresh pairs",
     "resnet": "`resnet.pth`: a residual network, a short training on fresh pairs",
-    "best": "`bestmodel.pth`: the report's network, fresh pairs, Adam, then self-distillation",
+    "best": "`bestmodel.pth`: the report's network, a second training, targets of eight noisy images",
+    "best-first": "its first training: fresh pairs, Adam, then self-distillation",
+    "teacher": "that without self-distillation",
     "finetune": "`bestmodel.pth` and one more epoch of `train`, fixed pairs",
-    "teacher": "its first training alone",
-    "adam": "the same without weight decay",
+    "adam": "Adam, fresh pairs, without weight decay",
     "muon": "Muon, without weight decay",
     "mixed": "Adam, without weight decay, Gaussian pairs among the others at the end",
     "default": "`Model().train(noisy1, noisy2)`, fixed pairs",

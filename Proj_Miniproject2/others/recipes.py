@@ -211,17 +211,32 @@ PHOTO = Run(
     pairs=4_000,
 )
 
+BEST = Run(
+    replace(DEFAULT, num_epochs=24, optimizer=adam, lr=4e-3, momentum=0.9, weight_decay=0.03, precision="auto"),
+    init=kaiming,
+    distill_epochs=8,
+)
+
 RUNS = {
     "default": Run(),
     "report": Run(REPORT, source=fixed),
-    "bestmodel": Run(  # made bestmodel.pth
-        replace(DEFAULT, num_epochs=24, optimizer=adam, lr=4e-3, momentum=0.9, weight_decay=0.03, precision="auto"),
-        init=kaiming,
-        distill_epochs=8,
+    # bestmodel.pth was made by the first of these two, and then by the second with --start and the first one's weights
+    "bestmodel-first": BEST,
+    "bestmodel": replace(
+        BEST,
+        recipe=replace(BEST.recipe, num_epochs=14, lr=1.5e-3),
+        init=None,
+        loss=RelativeMSE,
+        targets=8,
+        seed=43,
+        distill_epochs=0,
     ),
-    # unet.pth was made by the first of these two, and then by the second with --start and the first one's weights
+    # unet.pth was made so, too, in three steps; the last one twice, first with --loss mse --num-epochs 16 --seed 51
     "unet-narrow": Run(replace(DEEP, num_epochs=50), network="unet-narrow", pairs=10_000),
-    "unet": Run(replace(DEEP, num_epochs=22, lr=0.006), network="unet", pairs=10_000),
+    "unet-wide": Run(replace(DEEP, num_epochs=22, lr=0.006), network="unet", pairs=10_000),
+    "unet": Run(
+        replace(DEEP, num_epochs=18, lr=0.006), network="unet", loss=RelativeMSE, pairs=10_000, targets=8, seed=52
+    ),
     "resnet": Run(replace(DEEP, num_epochs=4), network="resnet", pairs=10_000),
     # photo.pth was made so, too, by the second several times: see benchmarks/README.md. But its first runs had 16 crops
     # of 64 x 64 in a batch, and twice as many with Poisson noise.
