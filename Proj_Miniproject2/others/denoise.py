@@ -26,12 +26,15 @@ def denoise(model, image, progress=iter):
     """
     content = bytearray(image.convert("RGB").tobytes())
     pixels = torch.frombuffer(content, dtype=torch.uint8).view(image.height, image.width, 3).permute(2, 0, 1)
+    grey = bool((pixels[1:] == pixels[0]).all())
     output = model.predict(pixels[None], progress)[0]
-    if (pixels[1:] == pixels[0]).all():
+    del content, pixels  # of a large picture every copy counts
+    if grey:
         result = picture(output.mean(0), "L", image.size)
     else:
         result = picture(output.permute(1, 2, 0), "RGB", image.size)
-    result = result.convert(image.mode.removesuffix("A"))
+    mode = image.mode.removesuffix("A")
+    result = result if result.mode == mode else result.convert(mode)
     if image.mode.endswith("A"):
         result.putalpha(image.getchannel("A"))
     result.info, result.format = image.info, image.format
@@ -44,7 +47,7 @@ def picture(values, mode, size):
 
     pixels = bytearray(values.numel())  # which torch and Pillow share; bytes(storage) would go one by one
     torch.frombuffer(pixels, dtype=torch.uint8).view(values.shape).copy_(values.round_())
-    return Image.frombytes(mode, size, bytes(pixels))
+    return Image.frombytes(mode, size, pixels)
 
 
 def write(image, path):
