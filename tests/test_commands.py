@@ -185,7 +185,8 @@ def test_ablate_resumes(photos, tmp_path, monkeypatch):
     main(["ablate", str(photos), str(tmp_path)])
     path = tmp_path / "target.json"
     written = json.loads(path.read_text())
-    assert [(variant, len(runs)) for variant, runs in written.items()] == [(v, 2) for v in ablate.STUDIES["target"]]
+    counts = {variant: len(runs) for variant, runs in written.items()}
+    assert counts == {"noisy": 2, "mean of 8 noisy": 2, "clean": 2}
     written["clean"].pop()
     path.write_text(json.dumps(written))
     main(["ablate", str(photos), str(tmp_path), "target"])
