@@ -7,7 +7,7 @@ the end, the weights that a user would take, the running average where there is 
 seconds are those of its steps: neither drawing pairs nor measuring counts. Schedules depend on the length, so each
 length is a training of its own. Of torch.nn's learning rates the one counts that is best on photos set aside. The
 result, benchmarks/results/time-to-quality-UNITS.json, is named as `benchmarks.speed` names its own. Keep the machine
-quiet: about twenty minutes on two cores.
+quiet: about forty minutes on two cores.
 """
 
 import argparse

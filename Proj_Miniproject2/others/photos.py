@@ -155,13 +155,15 @@ class PairStream:
             i, j = self._blocks(flips)
             width = width[:, None, None]
             first = corner[:, None, None] + (i * width + j) * self.block  # each block's first pixel
+
+            def draw(first=first, width=width):
+                row, column = draw_offsets(first.shape, self.block, generator)
+                index = row.mul_(width).add_(column).add_(first)
+                return self.pixels.index_select(0, index.flatten())
+
             for noisy, draws in zip(images, (1, targets), strict=False):
-                total = 0
-                for _ in range(draws):
-                    row, column = draw_offsets(first.shape, self.block, generator)
-                    index = row.mul_(width).add_(column).add_(first)
-                    total = total + self.pixels.index_select(0, index.flatten()).to(noisy.dtype)
-                noisy[chunk] = (total / draws).view(-1, size, size, 3).permute(0, 3, 1, 2)
+                pixels = draw() if draws == 1 else sum(draw().float() for _ in range(draws)) / draws
+                noisy[chunk] = pixels.view(-1, size, size, 3).permute(0, 3, 1, 2)
             for means in images[2:]:
                 for b, (start, w) in enumerate(zip(corner.tolist(), width.flatten().tolist(), strict=True)):
                     crop = self.pixels[start:].as_strided((1, 3, side, side), (0, 1, 3 * w, 3))
