@@ -980,7 +980,7 @@ class Model:
     HALO = 10  # outside its cell of GRID x GRID pixels an output depends on so many pixels at most, in every direction
     PRETRAINED = Path(__file__).with_name("bestmodel.pth")
 
-    SIDE = 256  # larger images are cut into tiles of this side
+    SIDE = 280  # larger images are cut into tiles, of at most this side with their halo
     BATCH_PIXELS = 2**16  # pixels that go through the network at once
 
     def __init__(self):
@@ -1019,36 +1019,44 @@ class Model:
         the list of them, as tqdm does.
         """
         check_images("test_input", test_input)
-        test_input = test_input.detach()
+        output = torch.empty_like(test_input, dtype=torch.float32, memory_format=torch.contiguous_format)
+        for place, piece in self.pieces(test_input.detach(), progress):
+            output[place] = piece
+        return output
+
+    def pieces(self, test_input, progress=iter):
+        """What `predict` makes of images, piece by piece: yields (its place in the output, its values)."""
         n, _, height, width = test_input.shape
-        output = test_input.new_empty(test_input.shape, dtype=torch.float32)
         tile = [self.on_grid(min(n, self.SIDE)) for n in (height, width)]
         batch = max(1, self.BATCH_PIXELS // math.prod(tile))
-        corners = product(range(0, n, batch), range(0, height, self.SIDE), range(0, width, self.SIDE))
+        pieces = product(range(0, n, batch), self.tiles(height), self.tiles(width))
         with fast_products(self.device), setting(self.network, frozen=True):
-            for first, top, left in progress(list(corners)):
+            for first, rows, columns in progress(list(pieces)):
                 images = slice(first, first + batch)
-                rows, inner_rows, outer_rows = self.tile(top, height)
-                columns, inner_columns, outer_columns = self.tile(left, width)
+                (rows, inner_rows, outer_rows), (columns, inner_columns, outer_columns) = rows, columns
                 piece = test_input[images][:, :, rows.to(test_input.device)][..., columns.to(test_input.device)]
                 piece = self.denoise(piece.to(self.device).float() / 255).clamp_(0, 1).mul_(255)
-                output[images, :, outer_rows, outer_columns] = piece[:, :, inner_rows, inner_columns]
-        return output
+                yield (images, slice(None), outer_rows, outer_columns), piece[:, :, inner_rows, inner_columns]
 
     def denoise(self, images):
         """What `predict` makes of a piece: from (N, 3, H, W) in [0, 1] to about the same, H and W multiples of GRID."""
         return self.network(images)
 
-    def tile(self, start, size):
-        """Which pixels, of `size` along one axis, the network must see for the tile from `start` on.
+    def tiles(self, size):
+        """How an axis of `size` pixels is cut: for each tile the indices of the pixels that the network must see, its
+        place among them, and its place in the image.
 
-        Returns their indices, and the tile's place among them and in the image. A size that is no multiple of GRID is
-        filled up with copies of the last pixel.
+        A size that is no multiple of GRID is filled up with copies of the last pixel.
         """
-        halo, stop = self.on_grid(self.HALO), min(start + self.SIDE, size)
-        first, last = max(0, start - halo), min(stop + halo, self.on_grid(size))
-        last = first + self.on_grid(last - first)
-        return arange(first, last).clamp(max=size - 1), slice(start - first, stop - first), slice(start, stop)
+        halo, tiles = self.on_grid(self.HALO), []
+        step = size if size <= self.SIDE else self.SIDE - 2 * halo
+        for start in range(0, size, step):
+            stop = min(start + step, size)
+            first, last = max(0, start - halo), min(stop + halo, self.on_grid(size))
+            last = first + self.on_grid(last - first)
+            seen = arange(first, last).clamp(max=size - 1)
+            tiles.append((seen, slice(start - first, stop - first), slice(start, stop)))
+        return tiles
 
     def on_grid(self, size):
         return -(-size // self.GRID) * self.GRID

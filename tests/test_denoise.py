@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
@@ -378,7 +377,7 @@ def test_what_is_missing_is_named(missing, weights, tmp_path, capsys, monkeypatc
 
 def test_progress_is_shown_on_a_terminal(weights, tmp_path, capsys, monkeypatch):
     """Over the pictures, and over the three tiles of one; with the time left."""
-    Image.fromarray(pixels(5, 3 * UNet.SIDE)).save(tmp_path / "long.png")
+    Image.fromarray(pixels(5, 3 * (UNet.SIDE - 2 * 32))).save(tmp_path / "long.png")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     run(weights, tmp_path / "long.png", "--out", tmp_path / "out")
     shown = capsys.readouterr().err
@@ -386,7 +385,7 @@ def test_progress_is_shown_on_a_terminal(weights, tmp_path, capsys, monkeypatch)
 
 
 def test_24_megapixels_in_a_gigabyte(tmp_path):
-    """Above the photo itself; after one tile of it, as the others take no more."""
+    """Above the photo itself; after two of the largest tiles, as the others add little to what malloc keeps of them."""
     code = """if True:
         import resource
         from PIL import Image
@@ -396,7 +395,7 @@ def test_24_megapixels_in_a_gigabyte(tmp_path):
         image, model = Image.linear_gradient("L").resize((6000, 4000)).convert("RGB"), PhotoUNet()
         image.putpixel((0, 0), (1, 2, 3))  # not grey
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        side_by_side(image, denoise(model, image, lambda tiles: tiles[:1]))
+        side_by_side(image, denoise(model, image, lambda tiles: tiles[20:22]))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -404,18 +403,10 @@ def test_24_megapixels_in_a_gigabyte(tmp_path):
     assert kilobytes < 2**20
 
 
-def test_the_output_is_the_models(tmp_path):
-    image = Image.fromarray(pixels(70, 50))
+@pytest.mark.parametrize("grey", [False, True])
+def test_the_output_is_the_models(grey):
+    image = Image.fromarray(pixels(70, 50, 1 if grey else 3))
     model = UNet()
-    expected = model.predict(torch.tensor(np.asarray(image)).permute(2, 0, 1)[None])
-    found = torch.tensor(np.asarray(denoise.denoise(model, image))).permute(2, 0, 1)[None]
-    assert torch.equal(found, expected.round().to(torch.uint8))
-
-
-def test_the_network_has_the_time_for_itself():
-    """Everything around it runs in one thread: 3 million values in half a second of it, rounded."""
-    values = torch.rand(1000, 1000, 3, generator=torch.Generator().manual_seed(0)) * 255
-    begin = time.process_time()
-    picture = denoise.picture(values, "RGB", (1000, 1000))
-    assert time.process_time() - begin < 0.5
-    assert (np.asarray(picture) == values.round().numpy()).all()
+    expected = model.predict(torch.tensor(np.asarray(image.convert("RGB"))).permute(2, 0, 1)[None])[0]
+    expected = expected.mean(0) if grey else expected.permute(1, 2, 0)
+    assert (np.asarray(denoise.denoise(model, image)) == expected.round().numpy()).all()

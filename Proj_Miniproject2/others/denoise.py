@@ -24,30 +24,22 @@ def denoise(model, image, progress=iter):
 
     Grey pixels alone give grey ones, also in an RGB image. progress: as for `Model.predict`.
     """
-    content = bytearray(image.convert("RGB").tobytes())
+    from PIL import Image
+
+    content = bytearray((image if image.mode == "RGB" else image.convert("RGB")).tobytes())
     pixels = torch.frombuffer(content, dtype=torch.uint8).view(image.height, image.width, 3).permute(2, 0, 1)
     grey = bool((pixels[1:] == pixels[0]).all())
-    output = model.predict(pixels[None], progress)[0]
-    del content, pixels  # of a large picture every copy counts
-    if grey:
-        result = picture(output.mean(0), "L", image.size)
-    else:
-        result = picture(output.permute(1, 2, 0), "RGB", image.size)
+    result = bytearray(len(content) // 3 if grey else len(content))  # which torch and Pillow share
+    output = torch.frombuffer(result, dtype=torch.uint8).view(1, image.height, image.width, -1).permute(0, 3, 1, 2)
+    for place, piece in model.pieces(pixels[None], progress):  # of a large picture every copy counts
+        output[place] = (piece.mean(1, keepdim=True) if grey else piece).round_()
+    result = Image.frombytes("L" if grey else "RGB", image.size, result)
     mode = image.mode.removesuffix("A")
     result = result if result.mode == mode else result.convert(mode)
     if image.mode.endswith("A"):
         result.putalpha(image.getchannel("A"))
     result.info, result.format = image.info, image.format
     return result
-
-
-def picture(values, mode, size):
-    """A Pillow image of values in [0, 255], which are rounded in place."""
-    from PIL import Image
-
-    pixels = bytearray(values.numel())  # which torch and Pillow share; bytes(storage) would go one by one
-    torch.frombuffer(pixels, dtype=torch.uint8).view(values.shape).copy_(values.round_())
-    return Image.frombytes(mode, size, pixels)
 
 
 def write(image, path):

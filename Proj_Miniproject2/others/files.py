@@ -61,7 +61,7 @@ def read_image(path):
                 raise ValueError(f"has the colours {file.mode}, which would be lost: expected grey or RGB")
             upright = ImageOps.exif_transpose(file)
             mode = ("L" if upright.mode in ("1", "L", "LA") else "RGB") + "A" * upright.has_transparency_data
-            image = upright.convert(mode)
+            image = upright if upright.mode == mode else upright.convert(mode)
             info = file.info | {"exif": _exif(file, upright.size)}
             image.format = {"MPO": "JPEG", "GIF": "PNG"}.get(file.format, file.format)
     image.info = {key: info[key] for key in ("icc_profile", "exif", "dpi") if info.get(key)}

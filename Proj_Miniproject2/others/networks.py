@@ -57,6 +57,7 @@ class UNet(Model):
     ENDS = {"kernel_size": 3, "padding": 1}
     GRID = 4
     HALO = 31
+    SIDE = 320
     PRETRAINED = Path(__file__).with_name("unet.pth")
 
     def build(self):
