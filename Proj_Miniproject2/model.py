@@ -1019,8 +1019,9 @@ class Model:
         the list of them, as tqdm does.
         """
         check_images("test_input", test_input)
-        output = torch.empty_like(test_input, dtype=torch.float32, memory_format=torch.contiguous_format)
-        for place, piece in self.pieces(test_input.detach(), progress):
+        test_input = test_input.detach()
+        output = test_input.new_empty(test_input.shape, dtype=torch.float32)
+        for place, piece in self.pieces(test_input, progress):
             output[place] = piece
         return output
 
@@ -1029,11 +1030,10 @@ class Model:
         n, _, height, width = test_input.shape
         tile = [self.on_grid(min(n, self.SIDE)) for n in (height, width)]
         batch = max(1, self.BATCH_PIXELS // math.prod(tile))
-        pieces = product(range(0, n, batch), self.tiles(height), self.tiles(width))
+        pieces = list(product(range(0, n, batch), self.tiles(height), self.tiles(width)))
         with fast_products(self.device), setting(self.network, frozen=True):
-            for first, rows, columns in progress(list(pieces)):
+            for first, (rows, inner_rows, outer_rows), (columns, inner_columns, outer_columns) in progress(pieces):
                 images = slice(first, first + batch)
-                (rows, inner_rows, outer_rows), (columns, inner_columns, outer_columns) = rows, columns
                 piece = test_input[images][:, :, rows.to(test_input.device)][..., columns.to(test_input.device)]
                 piece = self.denoise(piece.to(self.device).float() / 255).clamp_(0, 1).mul_(255)
                 yield (images, slice(None), outer_rows, outer_columns), piece[:, :, inner_rows, inner_columns]

@@ -470,6 +470,16 @@ def test_the_precision_of_products_is_put_back(model, where, setting):
         where.fp32_precision = before
 
 
+def test_pieces_left_half_way_put_back_what_they_set(model):
+    images, before = random_images(1, 3, 2 * model.SIDE, 8), precisions()
+    whole, pieces = model.predict(images), model.pieces(images)
+    place, piece = next(pieces)
+    assert (piece - whole[place]).abs().max() <= NEAR
+    assert any(module.frozen for module in model.network.modules())
+    pieces.close()
+    assert not any(module.frozen for module in model.network.modules()) and precisions() == before
+
+
 def test_products_are_fast_only_where_they_stay_exact(model, monkeypatch):
     setting, cpu = torch.backends.mkldnn.matmul, torch.device("cpu")
     before = setting.fp32_precision
