@@ -1043,20 +1043,19 @@ class Model:
         return self.network(images)
 
     def tiles(self, size):
-        """How an axis of `size` pixels is cut: for each tile the indices of the pixels that the network must see, its
-        place among them, and its place in the image.
+        """How an axis of `size` pixels is cut: yields for each tile the indices of the pixels that the network must
+        see, its place among them, and its place in the image.
 
         A size that is no multiple of GRID is filled up with copies of the last pixel.
         """
-        halo, tiles = self.on_grid(self.HALO), []
+        halo = self.on_grid(self.HALO)
         step = size if size <= self.SIDE else self.SIDE - 2 * halo
         for start in range(0, size, step):
             stop = min(start + step, size)
             first, last = max(0, start - halo), min(stop + halo, self.on_grid(size))
             last = first + self.on_grid(last - first)
             seen = arange(first, last).clamp(max=size - 1)
-            tiles.append((seen, slice(start - first, stop - first), slice(start, stop)))
-        return tiles
+            yield seen, slice(start - first, stop - first), slice(start, stop)
 
     def on_grid(self, size):
         return -(-size // self.GRID) * self.GRID

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from .files import Incomplete, photo_paths, read_image, write_whole
+from .files import Incomplete, in_mode, photo_paths, read_image, write_whole
 from .networks import NETWORKS
 
 LOSSY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}  # JPEG: colours at full resolution
@@ -26,16 +26,14 @@ def denoise(model, image, progress=iter):
     """
     from PIL import Image
 
-    content = bytearray((image if image.mode == "RGB" else image.convert("RGB")).tobytes())
+    content = bytearray(in_mode(image, "RGB").tobytes())
     pixels = torch.frombuffer(content, dtype=torch.uint8).view(image.height, image.width, 3).permute(2, 0, 1)
     grey = bool((pixels[1:] == pixels[0]).all())
     result = bytearray(len(content) // 3 if grey else len(content))  # which torch and Pillow share
     output = torch.frombuffer(result, dtype=torch.uint8).view(1, image.height, image.width, -1).permute(0, 3, 1, 2)
-    for place, piece in model.pieces(pixels[None], progress):  # of a large picture every copy counts
+    for place, piece in model.pieces(pixels[None], progress):  # not `predict`, whose float32 takes four times as much
         output[place] = (piece.mean(1, keepdim=True) if grey else piece).round_()
-    result = Image.frombytes("L" if grey else "RGB", image.size, result)
-    mode = image.mode.removesuffix("A")
-    result = result if result.mode == mode else result.convert(mode)
+    result = in_mode(Image.frombytes("L" if grey else "RGB", image.size, result), image.mode.removesuffix("A"))
     if image.mode.endswith("A"):
         result.putalpha(image.getchannel("A"))
     result.info, result.format = image.info, image.format

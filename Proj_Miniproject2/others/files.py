@@ -61,11 +61,16 @@ def read_image(path):
                 raise ValueError(f"has the colours {file.mode}, which would be lost: expected grey or RGB")
             upright = ImageOps.exif_transpose(file)
             mode = ("L" if upright.mode in ("1", "L", "LA") else "RGB") + "A" * upright.has_transparency_data
-            image = upright if upright.mode == mode else upright.convert(mode)
+            image = in_mode(upright, mode)
             info = file.info | {"exif": _exif(file, upright.size)}
             image.format = {"MPO": "JPEG", "GIF": "PNG"}.get(file.format, file.format)
     image.info = {key: info[key] for key in ("icc_profile", "exif", "dpi") if info.get(key)}
     return image
+
+
+def in_mode(image, mode):
+    """A Pillow image in a mode: itself if it has it, as of a large picture every copy counts."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _exif(file, size):

@@ -57,7 +57,7 @@ class UNet(Model):
     ENDS = {"kernel_size": 3, "padding": 1}
     GRID = 4
     HALO = 31
-    SIDE = 320
+    SIDE = 320  # as HALO is large
     PRETRAINED = Path(__file__).with_name("unet.pth")
 
     def build(self):
@@ -80,7 +80,7 @@ class PhotoUNet(UNet):
     ENDS = HALVING
     GRID = 8
     HALO = 60
-    SIDE = 512  # as HALO is large
+    SIDE = 512
     PRETRAINED = Path(__file__).with_name("photo.pth")
 
     def denoise(self, images):

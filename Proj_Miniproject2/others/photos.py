@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ..model import check_int
-from .files import photo_paths, read_image
+from .files import in_mode, photo_paths, read_image
 from .noise import block_mean, camera_noise, draw_offsets, gaussian_noise, to_uint8
 
 HELD_OUT = 14  # one photo in so many is set aside
@@ -27,7 +27,7 @@ def read_photo(path, min_side=1):
     image = read_image(path)
     if image.mode.endswith("A") and image.getchannel("A").getextrema()[0] < 255:
         raise ValueError("has transparent parts, which would be lost")
-    image, short = image.convert("RGB"), min(image.size)
+    image, short = in_mode(image, "RGB"), min(image.size)
     if short * MOST_ENLARGED < min_side:
         raise ValueError(f"of {image.width} x {image.height} pixels is too small to be enlarged to {min_side}")
     if short < min_side:
