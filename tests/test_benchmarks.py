@@ -68,7 +68,7 @@ def test_torch_trains_all_its_parameters_and_averages_them():
 def test_torch_muon_steps_as_ours_on_the_weights():
     model = m.Model()
     state = model.network.state_dict()
-    theirs = time_to_quality.TorchTraining(model, time_to_quality.muon(0.03), m.DEFAULT)
+    theirs = time_to_quality.TorchTraining(model, time_to_quality.muon(0.03, 0), m.DEFAULT)
     ours = speed.Ours(model)
     ours.optimizer = m.Muon(ours.model.network.param(), lr=0.03, weight_decay=0)
     batch = torch.rand(2, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -91,7 +91,8 @@ def test_seconds_to_a_goal_and_the_best_rate():
 
     runs = [run(10, 1, 9, (1, 20), (2, 24)), run(20, 1, 5, (2, 22), (4, 25)), run(20, 2, 6, (2, 23), (5, 24.9))]
     assert [time_to_quality.seconds_to(goal, runs) for goal in (24, 24.9, 25, 26)] == [2, 4, 4, None]
-    assert time_to_quality.best_rate(runs) == [runs[2]]  # by the photos set aside, at the longest
+    assert time_to_quality.best_rate(runs[1:]) == [runs[2]]  # by the photos set aside, at the first length
+    assert time_to_quality.best_rate([*runs[1:], run(10, 1, 9)]) == [runs[2]]
 
 
 def test_parallel_runs(capsys):

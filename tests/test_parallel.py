@@ -184,7 +184,7 @@ def photos(tmp_path_factory):
     return folder
 
 
-RUN = Run(Recipe(num_epochs=4, batch_size=4), pairs=10)
+RUN = Run(Recipe(num_epochs=4, batch_size=4, precision="float32"), pairs=10)
 
 
 def train_until(epochs, folder, checkpoint):
@@ -239,7 +239,9 @@ def test_a_killed_process_costs_an_epoch_at_most(photos, tmp_path):
     out, results, checkpoint = (tmp_path / name for name in ("w.pth", "r.json", "c"))
     torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2 --max-restarts 1 -m tests.killed"
     command = f"train {photos} --out {out} --results {results} --checkpoint {checkpoint}"
-    options = f"--num-epochs {RUN.recipe.num_epochs} --batch-size {RUN.recipe.batch_size} --pairs {RUN.pairs}"
+    recipe = RUN.recipe
+    options = f"--num-epochs {recipe.num_epochs} --batch-size {recipe.batch_size} --pairs {RUN.pairs}"
+    options += f" --precision {recipe.precision}"
     done = subprocess.run(
         [sys.executable, *f"{torchrun} {command} {options}".split()],
         cwd=ROOT,

@@ -1,13 +1,16 @@
 """What others/recipes.py and others/noise.py add to train with: a loss, initialisations, a camera's noise."""
 
+from itertools import cycle, permutations
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.model import Conv2d, Recipe, Sequential, Skip, TransposeConv2d
 from Proj_Miniproject2.others.noise import camera_noise
-from Proj_Miniproject2.others.photos import camera, clean, fixed, mixed, random_crops
+from Proj_Miniproject2.others.photos import camera, clean, fixed, mixed, random_crops, recoloured, varied
 from Proj_Miniproject2.others.recipes import RelativeMSE, Run, kaiming, uniform
 from Proj_Miniproject2.others.shots import shots
 
@@ -80,8 +83,58 @@ def test_camera_targets_of_several_draws_have_less_of_the_same_noise():
 
 @pytest.mark.parametrize("source", [fixed, clean, mixed, shots])
 def test_several_targets_go_with_fresh_pairs_only(source):
-    with pytest.raises(ValueError, match=f"fresh and camera, not with {source.__name__}"):
+    with pytest.raises(ValueError, match=f"fresh, varied and camera, not with {source.__name__}"):
         Run(source=source, targets=2)
+
+
+def test_recoloured_photos_have_their_channels_in_any_order_by_curves_that_rise():
+    photo = torch.stack([torch.arange(256).byte().roll(shift).view(16, 16) for shift in (0, 60, 150)])
+    orders = set()
+    for seed in range(60):
+        new = recoloured(photo, torch.Generator().manual_seed(seed))
+        assert new.dtype == torch.uint8 and new.shape == photo.shape
+        order = []
+        for channel in new:
+            fitting = [i for i in range(3) if (channel.flatten()[photo[i].flatten().argsort()].int().diff() >= 0).all()]
+            order += fitting
+            assert channel.min() == 0 and channel.max() == 255
+        orders.add(tuple(order))
+    assert orders == set(permutations(range(3)))
+
+
+def test_every_second_varied_pair_is_of_a_photo_in_new_colours():
+    colour = torch.tensor([30, 90, 160], dtype=torch.uint8)
+    photos = [colour.view(3, 1, 1).expand(3, 256, 300).contiguous()]
+    draw = varied(photos, Run(pairs=41, source=varied))
+    inputs, targets = draw(0)
+    assert inputs.shape == targets.shape == (41, 3, 32, 32) and torch.equal(inputs, targets)  # a photo without edges
+    colours = inputs[:, :, 0, 0]
+    assert torch.equal(inputs, colours[..., None, None].expand_as(inputs))
+    assert (colours[:21] == colour).all()
+    assert len(colours[21:].unique(dim=0)) == 1 and not (colours[21] == colour).all()  # one photo, once in an epoch
+    assert all(torch.equal(a, b) for a, b in zip(draw(0), (inputs, targets), strict=True))
+    assert not torch.equal(draw(1)[0], inputs)
+    several = varied(photos, Run(pairs=41, source=varied, targets=3))(0)
+    assert several[1].dtype == torch.float32 and torch.equal(several[1], several[0].float())
+
+
+@pytest.mark.parametrize("ratio, expected", [(0.5, torch.bfloat16), (0.9, torch.float32)])
+def test_auto_takes_bfloat16_where_it_is_measured_to_be_much_faster(ratio, expected, monkeypatch):
+    lapses, now = cycle([0, 1, 0, ratio]), 0
+
+    def clock():
+        nonlocal now
+        now += next(lapses)
+        return now
+
+    monkeypatch.setattr(m.time, "perf_counter", clock)
+    assert m.fastest_dtype.__wrapped__(torch.device("cpu")) == expected
+
+
+def test_a_recipes_precision_is_a_dtype():
+    cpu = torch.device("cpu")
+    found = {name: Recipe(precision=name).dtype(cpu) for name in ("float32", "bfloat16", "auto")}
+    assert found == {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": m.fastest_dtype(cpu)}
 
 
 def test_crops_come_from_everywhere():

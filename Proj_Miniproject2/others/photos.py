@@ -13,6 +13,7 @@ HELD_OUT = 14  # one photo in so many is set aside
 MIXED_SHARE, SIGMAS = 0.2, (3, 6, 12, 25)  # of the pairs in `mixed`, and their noise
 CROP = 96  # side of the images of `camera`
 MOST_ENLARGED = 8  # times, of a photo that is smaller than wanted
+BLOCKS = 6, 7, 8  # of `varied`
 CHUNK = 1000  # pairs gathered at once: bounds the memory for indices
 
 
@@ -206,6 +207,32 @@ def fresh(photos, run):
     return lambda epoch: stream.draw(run.pairs, stream_seed(run, epoch), run.targets)
 
 
+def varied(photos, run):
+    """As `fresh`, but every second pair is of a photo that was `recoloured` anew for the epoch, and downsampled by one
+    of BLOCKS: large networks learn few photos by heart, and these are new ones."""
+    stream = PairStream(photos)
+
+    def draw(epoch):
+        seed, others = stream_seed(run, epoch), run.pairs // 2
+        generator = torch.Generator().manual_seed(seed)
+        new = [recoloured(photo, generator) for photo in photos]
+        pairs = [stream.draw(run.pairs - others, seed, run.targets)]
+        for i, block in enumerate(BLOCKS, 1):
+            n = i * others // len(BLOCKS) - (i - 1) * others // len(BLOCKS)
+            pairs.append(PairStream(new, block).draw(n, seed + i * 100_000, run.targets))
+        return tuple(torch.cat(parts) for parts in zip(*pairs, strict=True))
+
+    return draw
+
+
+def recoloured(photo, generator):
+    """A photo (3, H, W) with its channels in another order, each by a curve of its own: v -> 255 (v / 255)^gamma."""
+    gammas = (0.25 * torch.randn(1, generator=generator) + 0.1 * torch.randn(3, generator=generator)).exp()
+    curves = (torch.linspace(0, 1, 256) ** gammas[:, None] * 255).round().byte()
+    order = torch.randperm(3, generator=generator).tolist()
+    return torch.stack([curve[photo[i].long()] for curve, i in zip(curves, order, strict=True)])
+
+
 def fixed(photos, run):
     """The same pairs in every epoch, as from the course's file."""
     pair = pairs_of(photos, run.pairs, run.seed, clean=False)
@@ -253,7 +280,7 @@ def camera(photos, run):
     return draw
 
 
-SEVERAL_TARGETS = fresh, camera
+SEVERAL_TARGETS = fresh, varied, camera
 
 
 def random_crops(photos, n, size, generator):

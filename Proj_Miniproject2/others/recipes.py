@@ -23,7 +23,7 @@ from ..model import (
     xavier,
 )
 from .networks import TRAINABLE, PhotoUNet
-from .photos import SEVERAL_TARGETS, camera, clean, fixed, fresh, mixed
+from .photos import SEVERAL_TARGETS, camera, clean, fixed, fresh, mixed, varied
 from .shots import shots
 
 # ----------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ INITIALISATIONS = {"torch": uniform, "xavier": xavier, "kaiming": kaiming}
 # The fields of `Run` and `Recipe` that are functions, and the names by which the command takes them.
 FUNCTIONS = {
     "init": INITIALISATIONS,
-    "source": {"fresh": fresh, "fixed": fixed, "clean": clean, "mixed": mixed, "camera": camera, "shots": shots},
+    "source": {source.__name__: source for source in (fresh, fixed, clean, mixed, varied, camera, shots)},
     "loss": {"mse": MSE, "relative": RelativeMSE},
     "optimizer": {"muon": Muon, "adam": adam, "sgd": sgd},
     "schedule": {"cosine": cosine, "steps": steps, "constant": constant},
@@ -157,7 +157,8 @@ FUNCTIONS = {
 
 # The report's recipe: plain SGD, 0.5 for 10 epochs, then 0.1 for 30.
 REPORT = Recipe(
-    num_epochs=40, optimizer=sgd, lr=0.5, momentum=0, schedule=steps, warmup=0, average=0, augment=False, exchange=False
+    num_epochs=40, optimizer=sgd, lr=0.5, momentum=0, schedule=steps, warmup=0, weight_decay=0, average=0,
+    augment=False, exchange=False, precision="float32",
 )  # fmt: skip
 
 
@@ -182,7 +183,8 @@ class Run:
         check_int("pairs", self.pairs)
         check_int("targets", self.targets)
         if self.targets > 1 and self.source not in SEVERAL_TARGETS:
-            names = " and ".join(source.__name__ for source in SEVERAL_TARGETS)
+            *names, last = (source.__name__ for source in SEVERAL_TARGETS)
+            names = f"{', '.join(names)} and {last}"
             raise ValueError(f"several targets go with the sources {names}, not with {self.source.__name__}")
         check_int("seed", self.seed, 0, 10**12)
         check_int("distill_epochs", self.distill_epochs, 0)
@@ -201,7 +203,7 @@ class Run:
 
 
 # Of networks with skips.
-DEEP = replace(DEFAULT, lr=0.01, weight_decay=0.1, precision="auto")
+DEEP = replace(DEFAULT, lr=0.01)
 
 PHOTO = Run(
     replace(DEEP, num_epochs=30, batch_size=8, exchange=False),
@@ -212,7 +214,7 @@ PHOTO = Run(
 )
 
 BEST = Run(
-    replace(DEFAULT, num_epochs=24, optimizer=adam, lr=4e-3, momentum=0.9, weight_decay=0.03, precision="auto"),
+    replace(DEFAULT, num_epochs=24, optimizer=adam, lr=4e-3, momentum=0.9, weight_decay=0.03),
     init=kaiming,
     distill_epochs=8,
 )
@@ -244,7 +246,7 @@ RUNS = {
     "photo": replace(PHOTO, recipe=replace(PHOTO.recipe, num_epochs=9, lr=0.002), targets=8),
     "shots": replace(
         PHOTO,
-        recipe=replace(DEFAULT, num_epochs=10, batch_size=8, lr=5e-3, weight_decay=0.1),
+        recipe=replace(DEFAULT, num_epochs=10, batch_size=8, lr=5e-3, precision="float32"),
         start=str(PhotoUNet.PRETRAINED),
         source=shots,
         pairs=500,
