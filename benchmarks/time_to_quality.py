@@ -129,7 +129,7 @@ def as_matrix(weight):
 
 
 def adamw(lr):
-    return [lambda network: torch.optim.AdamW(network.parameters(), lr, weight_decay=ADAM_DECAY)]
+    return [lambda network: torch.optim.AdamW(network.parameters(), lr, weight_decay=0)]
 
 
 def muon(lr, weight_decay=m.DEFAULT.weight_decay):
@@ -162,11 +162,10 @@ def train_torch(kind, optimizers, autocast, pieces, draw, curve):
 
 
 MUON_LENGTHS = 20_000, 40_000
-ADAM_DECAY = 0.03  # what the study of the weight decay finds for Adam
 # name: (the model, the recipe, lengths in pairs)
 OURS = {
-    "ours, the report's recipe": (m.Model, REPORT, (60_000,)),
-    "ours, Adam": (m.Model, replace(m.DEFAULT, **ADAM, weight_decay=ADAM_DECAY), (60_000,)),
+    "ours, the report's recipe": (m.Model, REPORT, (30_000,)),
+    "ours, Adam": (m.Model, replace(m.DEFAULT, **ADAM, weight_decay=0), (60_000,)),
     "ours, Muon": (m.Model, m.DEFAULT, MUON_LENGTHS),
     "ours, U-Net, Muon": (NarrowUNet, DEEP, (10_000,)),
 }
@@ -176,7 +175,7 @@ TORCH = {
     "torch.nn, AdamW": (m.Model, adamw, False, None, (60_000, 30_000, 120_000)),
     "torch.nn, Muon": (m.Model, muon, False, m.DEFAULT.lr, MUON_LENGTHS),
     "torch.nn, Muon, bfloat16": (m.Model, muon, True, m.DEFAULT.lr, MUON_LENGTHS),
-    "torch.nn, U-Net, AdamW": (NarrowUNet, adamw, False, 1e-3, (10_000, 20_000)),
+    "torch.nn, U-Net, AdamW": (NarrowUNet, adamw, False, 1e-3, (20_000,)),
     "torch.nn, U-Net, Muon": (NarrowUNet, muon, False, DEEP.lr, (10_000,)),
     "torch.nn, U-Net, Muon, bfloat16": (NarrowUNet, muon, True, DEEP.lr, (10_000,)),
 }

@@ -3,6 +3,7 @@
 Both predict a correction of the noisy image, by a `Skip` round everything. They are used as `Model` is.
 """
 
+from itertools import product
 from pathlib import Path
 
 from ..model import Conv2d, Model, ReLU, Sequential, Skip, Upsampling, xavier
@@ -46,11 +47,18 @@ def widen(network, state):
         layer.bias[: len(bias)] = bias
 
 
+def turned(function, images, turns, mirrored):
+    """What a function makes of images (N, C, H, W) that are turned by so many quarters and maybe mirrored, put back."""
+    flips = (3,) * mirrored
+    return function(images.rot90(turns, (2, 3)).flip(flips)).flip(flips).rot90(-turns, (2, 3))
+
+
 class UNet(Model):
     """A U-Net (Ronneberger et al., 2015) of residual blocks, 3.4 million parameters, which works at three scales.
 
     WIDTHS are the channels at full, half and quarter resolution. On the way down and up there is a block at each; what
-    goes round a scale is added.
+    goes round a scale is added. `predict` takes the mean over VIEWS of the image's eight symmetries: it is nearer to
+    the truth than what the network makes of the image as it stands.
     """
 
     WIDTHS = (64, 128, 256)
@@ -58,6 +66,7 @@ class UNet(Model):
     GRID = 4
     HALO = 31
     SIDE = 320  # as HALO is large
+    VIEWS = 8
     PRETRAINED = Path(__file__).with_name("unet.pth")
 
     def build(self):
@@ -72,6 +81,10 @@ class UNet(Model):
         down, up = Conv2d(channels, below, **HALVING), Upsampling(below, channels, **HALVING)
         return [residual_block(channels), Skip(down, *self.scale(i + 1), up), residual_block(channels)]
 
+    def denoise(self, images):
+        views = list(product((0, 1), (0, 2, 1, 3)))[: self.VIEWS]
+        return sum(turned(self.network, images, turns, mirrored) for mirrored, turns in views) / len(views)
+
 
 class PhotoUNet(UNet):
     """The U-Net for photos at their full resolution: at every scale half as high and wide, 2.3 million parameters."""
@@ -81,11 +94,8 @@ class PhotoUNet(UNet):
     GRID = 8
     HALO = 60
     SIDE = 512
+    VIEWS = 2
     PRETRAINED = Path(__file__).with_name("photo.pth")
-
-    def denoise(self, images):
-        """The mean of what the network makes of the images and of the images turned by half."""
-        return (self.network(images) + self.network(images.flip(2, 3)).flip(2, 3)) / 2
 
 
 class ResNet(Model):
@@ -101,18 +111,19 @@ class ResNet(Model):
         return correcting(self.WIDTH, HALVING, *(residual_block(self.WIDTH) for _ in range(self.BLOCKS)))
 
 
-# What the ablations train, at a smaller width.
+# What the ablations train, at a smaller width; they compare the networks alone.
 
 
 class NarrowUNet(UNet):
     WIDTHS = (48, 96, 192)
+    VIEWS = 1
 
 
-class VeryNarrowUNet(UNet):
+class VeryNarrowUNet(NarrowUNet):
     WIDTHS = (32, 64, 128)
 
 
-class ShallowUNet(UNet):
+class ShallowUNet(NarrowUNet):
     WIDTHS = (48, 96)
 
 

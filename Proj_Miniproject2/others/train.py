@@ -17,7 +17,7 @@ import torch
 from ..model import Recipe, load
 from .files import Incomplete, check_outputs, write_json
 from .metrics import psnr
-from .networks import TRAINABLE, widen
+from .networks import TRAINABLE, turned, widen
 from .noise import gaussian_noise
 from .parallel import joined, mean, own, processes, rank
 from .photos import CROP, PairStream, camera, load_photos, random_crops, split
@@ -37,9 +37,7 @@ def turned_prediction(model, images, generator):
     parts = []
     for part in images.split(500):
         turns, mirrored = (int(torch.randint(n, (), generator=generator)) for n in (4, 2))
-        flips = (3,) * mirrored
-        prediction = model.predict(part.rot90(turns, (2, 3)).flip(flips))
-        parts.append(prediction.flip(flips).rot90(-turns, (2, 3)))
+        parts.append(turned(model.predict, part, turns, mirrored))
     return torch.cat(parts)
 
 
@@ -85,7 +83,7 @@ def train(photos, run, checkpoint=None):
     about = {"photos": known_by(photos), **run.describe()}  # with this a checkpoint of other photos is refused
     torch.manual_seed(run.seed)
     model = joined(run.model_class)()
-    model.loss = run.loss()
+    model.loss, model.VIEWS = run.loss(), 1  # what it watches is the network alone, as several views would take long
     if run.init:
         run.init(model.network)
     if run.start:
@@ -110,6 +108,7 @@ def train(photos, run, checkpoint=None):
     losses = model.fit(watched, recipe=recipe, seed=run.seed, checkpoint=checkpoint, about=about)
     if run.distill_epochs:
         teacher = run.model_class()
+        teacher.VIEWS = 1
         teacher.network.load_state_dict(model.network.state_dict())
 
         def teach(epoch):
