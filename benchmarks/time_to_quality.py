@@ -172,7 +172,7 @@ OURS = {
 # name: (the model, optimisers for a learning rate, with autocast to bfloat16 or without, their own rate or None for the
 # command line's, lengths in pairs)
 TORCH = {
-    "torch.nn, AdamW": (m.Model, adamw, False, None, (60_000, 30_000, 120_000)),
+    "torch.nn, AdamW": (m.Model, adamw, False, None, (60_000, 120_000)),
     "torch.nn, Muon": (m.Model, muon, False, m.DEFAULT.lr, MUON_LENGTHS),
     "torch.nn, Muon, bfloat16": (m.Model, muon, True, m.DEFAULT.lr, MUON_LENGTHS),
     "torch.nn, U-Net, AdamW": (NarrowUNet, adamw, False, 1e-3, (20_000,)),
