@@ -30,9 +30,7 @@ def table(head, rows):
 # results file: what it is
 TRAININGS = {
     "unet": "`unet.pth`: a residual U-Net, its last training, half of the photos in new colours",
-    "unet-5": "its fifth training, fresh pairs, targets of eight noisy images",
-    "unet-wide": "its second training, widened from a narrower one, fresh pairs",
-    "unet-narrow": "the narrower one, from nothing, fresh pairs",
+    "unet-narrow": "its first training, narrower, from nothing, fresh pairs",
     "resnet": "`resnet.pth`: a residual network, a short training on fresh pairs",
     "best": "`bestmodel.pth`: the report's network, a second training, targets of eight noisy images",
     "best-first": "its first training: fresh pairs, Adam, then self-distillation",
