@@ -54,7 +54,8 @@ def measure(network, batch, steps):
 
     distributed.all_reduce = timed
     try:
-        parallel.joined(NETWORKS[network])().fit(pairs, recipe=Recipe(num_epochs=2, batch_size=batch, precision="float32"))
+        recipe = Recipe(num_epochs=2, batch_size=batch, precision="float32")
+        parallel.joined(NETWORKS[network])().fit(pairs, recipe=recipe)
     finally:
         distributed.all_reduce = all_reduce
     total = time.perf_counter() - begin
