@@ -103,11 +103,15 @@ class Torchs:
         self.memory_format, self.autocast = memory_format, autocast
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=1e-4, momentum=0.9)
 
-    def step(self, inputs, targets):
-        self.optimizer.zero_grad()
+    def backward(self, inputs, targets):
+        """Write the loss's gradients."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
             loss = nn.functional.mse_loss(self.network(inputs.to(memory_format=self.memory_format)).float(), targets)
         loss.backward()
+
+    def step(self, inputs, targets):
+        self.optimizer.zero_grad()
+        self.backward(inputs, targets)
         self.optimizer.step()
         return [parameter.grad for parameter in self.network.parameters()]
 

@@ -99,10 +99,7 @@ class TorchTraining(Torchs):
 
     def step(self, inputs, targets):
         self.network.zero_grad()
-        inputs = inputs.contiguous(memory_format=self.memory_format)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
-            output = self.network(inputs)
-        torch.nn.functional.mse_loss(output.float(), targets).backward()
+        self.backward(inputs, targets)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 for value in group["params"]:

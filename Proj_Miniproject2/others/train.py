@@ -69,6 +69,12 @@ def start_from(model, path):
         raise ValueError(f"{path} holds the weights neither of this network nor of a narrower one") from error
 
 
+def alone(model):
+    """The model, whose `predict` now shows what the network alone makes: several views would take as many times."""
+    model.VIEWS = 1
+    return model
+
+
 def train(photos, run, checkpoint=None):
     """Train a new model, and measure it on the photos set aside. For the source `shots` the photos are lists of shots.
 
@@ -82,8 +88,8 @@ def train(photos, run, checkpoint=None):
     training, held_out = split(photos)
     about = {"photos": known_by(photos), **run.describe()}  # with this a checkpoint of other photos is refused
     torch.manual_seed(run.seed)
-    model = joined(run.model_class)()
-    model.loss, model.VIEWS = run.loss(), 1  # what it watches is the network alone, as several views would take long
+    model = alone(joined(run.model_class)())
+    model.loss = run.loss()
     if run.init:
         run.init(model.network)
     if run.start:
@@ -107,8 +113,7 @@ def train(photos, run, checkpoint=None):
     begin = time.perf_counter()
     losses = model.fit(watched, recipe=recipe, seed=run.seed, checkpoint=checkpoint, about=about)
     if run.distill_epochs:
-        teacher = run.model_class()
-        teacher.VIEWS = 1
+        teacher = alone(run.model_class())
         teacher.network.load_state_dict(model.network.state_dict())
 
         def teach(epoch):
