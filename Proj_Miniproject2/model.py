@@ -981,7 +981,7 @@ class Model:
     PRETRAINED = Path(__file__).with_name("bestmodel.pth")
 
     SIDE = 280  # larger images are cut into tiles, of at most this side with their halo
-    BATCH_PIXELS = 2**16  # pixels that go through the network at once
+    BATCH_PIXELS = 2**15  # pixels that go through the network at once
 
     def __init__(self):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -1423,8 +1423,7 @@ MANY_PIXELS = 500  # of y in a batch: from there on it pays to be clever
 ROW = 32  # numbers in a patch of one row, from which on it is worth a product of its own
 TILE = 3  # outputs of one tile of minimal filtering, a side
 FEWER = 0.5  # of the textbook's products: from there on minimal filtering pays
-MANY_CHANNELS = 32  # on both sides, those of a cell on the x side: from there on minimal filtering pays
-VERY_MANY_CHANNELS = 48  # the same for layers without a stride, for which `Rows` are the fastest of the rest
+MANY_CHANNELS = 40  # on both sides, those of a cell on the x side: from there on minimal filtering pays
 
 
 def faster_maps(layer, n, x_size, y_size, padding, dtype):
@@ -1434,14 +1433,14 @@ def faster_maps(layer, n, x_size, y_size, padding, dtype):
         return None
     if layer.groups == c == o:
         return Shifts(layer, c, x_size, y_size, padding, dtype)
-    plain, taps = layer.stride == (1, 1), [-(-k // s) for k, s in zip(layer.kernel_size, layer.stride, strict=True)]
+    taps = [-(-k // s) for k, s in zip(layer.kernel_size, layer.stride, strict=True)]
     # What minimal filtering multiplies for a pixel of y, where the textbook has the kernel's pixels.
     products = math.prod((TILE + r - 1) / TILE * s for r, s in zip(taps, layer.stride, strict=True))
     fewer = products <= FEWER * math.prod(layer.kernel_size) and {*taps} <= {2, 3}  # with more taps it loses digits
-    if layer.groups == 1 and layer.dilation == (1, 1) and fewer:
-        if min(math.prod(layer.stride) * c, o) >= (VERY_MANY_CHANNELS if plain else MANY_CHANNELS):
-            return MinimalFiltering(layer, x_size, y_size, padding, dtype)
-    if layer.groups == 1 and plain and 2 * o <= c:
+    many = min(math.prod(layer.stride) * c, o) >= MANY_CHANNELS
+    if layer.groups == 1 and layer.dilation == (1, 1) and fewer and many:
+        return MinimalFiltering(layer, x_size, y_size, padding, dtype)
+    if layer.groups == 1 and layer.stride == (1, 1) and 2 * o <= c:
         turned = [d * (k - 1) - p for d, k, p in zip(layer.dilation, layer.kernel_size, padding, strict=True)]
         kind = Rows if layer.kernel_size[1] * o >= ROW else Patches
         return Turned(kind(layer, o, y_size, x_size, turned, dtype))
@@ -1610,8 +1609,8 @@ def toom_cook(outputs, taps):
 
 
 @lru_cache(maxsize=64)
-def filters(taps, flipped, dtype, device):
-    """`toom_cook`'s three matrices for both dimensions at once; `flipped` for a kernel turned round."""
+def filters(taps, dtype, device):
+    """`toom_cook`'s three matrices for both dimensions at once and a kernel turned round."""
 
     def kron(matrices):
         p, q = matrices
@@ -1619,10 +1618,8 @@ def filters(taps, flipped, dtype, device):
         return empty(0, dtype=dtype, device=device).new_tensor(rows)
 
     A, B, G = zip(*(toom_cook(TILE, r) for r in taps), strict=True)
-    if flipped:
-        G = [[row[::-1] for row in matrix] for matrix in G]
     with torch.inference_mode(False):
-        return kron(A), kron(B), kron(G)
+        return kron(A), kron(B), kron([[row[::-1] for row in matrix] for matrix in G])
 
 
 class Windows:
@@ -1659,14 +1656,14 @@ class Windows:
 
 
 class MinimalFiltering(Maps):
-    """The maps of a convolution by minimal filtering: for a tile of 3 x 3 outputs and a kernel of 3 x 3, patches need
+    """The maps of a convolution by minimal filtering: for a tile of 3 x 3 pixels and a kernel of 3 x 3, patches need
     81 products, and after a change of basis 25 do. A stride s is no obstacle: with the pixels in cells of s x s,
     the convolution is one of stride 1 over s s C channels. P points, T tiles.
 
     In float32 it costs about a digit: the tests hold it below 1e-5 of the largest value. Where values of one tile
     differ much in size, the small ones lose more: a pixel of the image and one of the gradient at 1,000 times the rest
-    put a weight's gradient off by 2.4e-3. Sources: Winograd, "Arithmetic Complexity of Computations", 1980; for its use
-    here Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
+    can cost a weight's gradient all but its first three. Sources: Winograd, "Arithmetic Complexity of Computations",
+    1980; for its use here Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
 
     x (N, H, W, C) <-> X (P, T, s0 s1 C),  y (N, H', W', O) <-> Y (P, T, O),
     w (O, C, K0, K1) <-> W (P, s0 s1 C, O)
@@ -1682,22 +1679,16 @@ class MinimalFiltering(Maps):
         geometry = zip(x_size, y_size, stride, kernel_size, padding, strict=True)
         read = [min(n, (m - 1) * s + k - p) for n, m, s, k, p in geometry]
         self.cell_channels = math.prod(stride) * layer.x_channels
-        flipped = self.cell_channels > layer.y_channels
-        A, B, self.matrix = filters(self.kernel_taps, flipped, dtype, layer.weight.device)
-        if not flipped:
-            count = [-(-n // TILE) for n in y_size]
-            self.x = Windows(x_size, read, padding, count, wide, stride, B)
-            self.y = Windows(y_size, y_size, (0, 0), count, (TILE, TILE), (1, 1), A)
-        else:
-            # Windows that overlap cost more, so y, which has fewer channels, gets them: x[j] = sum_k y[j - k] w[k] is a
-            # correlation with the kernel turned round, for the cells j of x from the first to the last with a pixel.
-            first = [p // s for p, s in zip(padding, stride, strict=True)]
-            last = [(n - 1 + p) // s for n, p, s in zip(x_size, padding, stride, strict=True)]
-            count = [-(-(b - a + 1) // TILE) for a, b in zip(first, last, strict=True)]
-            within = [p % s for p, s in zip(padding, stride, strict=True)]
-            ahead = [r - 1 - a for r, a in zip(self.kernel_taps, first, strict=True)]
-            self.x = Windows(x_size, read, within, count, (TILE, TILE), stride, A)
-            self.y = Windows(y_size, y_size, ahead, count, wide, (1, 1), B)
+        A, B, self.matrix = filters(self.kernel_taps, dtype, layer.weight.device)
+        # The windows of x tile it; those of y overlap, which costs more, but a training step lifts Conv2d's x twice and
+        # its y once. So x[j] = sum_k y[j - k] w[k], with the kernel turned round, for the cells j of x with a pixel.
+        first = [p // s for p, s in zip(padding, stride, strict=True)]
+        last = [(n - 1 + p) // s for n, p, s in zip(x_size, padding, stride, strict=True)]
+        count = [-(-(b - a + 1) // TILE) for a, b in zip(first, last, strict=True)]
+        within = [p % s for p, s in zip(padding, stride, strict=True)]
+        ahead = [r - 1 - a for r, a in zip(self.kernel_taps, first, strict=True)]
+        self.x = Windows(x_size, read, within, count, (TILE, TILE), stride, A)
+        self.y = Windows(y_size, y_size, ahead, count, wide, (1, 1), B)
         self.lift_x, self.lower_x = self.x.lift, self.x.lower
         self.lift_y, self.lower_y = self.y.lift, self.y.lower
 

@@ -243,7 +243,6 @@ def test_minimal_filtering_equals_autograd(block, dtype, data, seed, chunk, x_la
         shape = (*shape[:-2], shape[-2] + missing[0], shape[-1] + missing[1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(m, "MANY_CHANNELS", 1)
-        patch.setattr(m, "VERY_MANY_CHANNELS", 1)
         patch.setattr(m, "MANY_PIXELS", 0)
         patch.setattr(m, "FEWER", 99)
         patch.setattr(m.Maps, "piece", chunk)
