@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.model import Conv2d, Recipe, Sequential, Skip, TransposeConv2d
+from Proj_Miniproject2.others.initialisations import kaiming, uniform, xavier
 from Proj_Miniproject2.others.noise import camera_noise
 from Proj_Miniproject2.others.photos import camera, clean, fixed, mixed, random_crops, recoloured, varied
-from Proj_Miniproject2.others.recipes import RelativeMSE, Run, kaiming, uniform
+from Proj_Miniproject2.others.recipes import RelativeMSE, Run
 from Proj_Miniproject2.others.shots import shots
 
 
@@ -35,8 +36,13 @@ def test_initialisations_have_their_spread_in_nested_networks():
     # an output of the convolution is a sum of 64 * 16 products; one of the transposed one, of 32 * 16 / 4
     assert conv.weight.std().item() == pytest.approx((2 / 1024) ** 0.5, rel=0.02) and not conv.bias.any()
     assert transposed.weight.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.02)
+    bound = (6 / (1024 + 128)) ** 0.5
+    assert xavier(network) is network
+    for layer in (conv, transposed):
+        assert 0.99 * bound <= layer.weight.abs().max() <= bound and not layer.bias.any()
+        assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
     bound = 1024**-0.5
-    uniform(network)
+    assert uniform(network) is network
     assert conv.weight.abs().max() <= bound and conv.bias.abs().max() <= bound
     assert conv.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
 
