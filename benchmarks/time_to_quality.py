@@ -171,7 +171,7 @@ USUAL = replace(m.DEFAULT, schedule=cosine)
 # name: (the model, the recipe but for the optimiser and its rate, optimisers for a rate, with autocast to bfloat16 or
 # without, their own rate or None for the command line's, lengths in pairs)
 TORCH = {
-    "torch.nn, AdamW": (m.Model, USUAL, adamw, False, None, (60_000, 120_000)),
+    "torch.nn, AdamW": (m.Model, USUAL, adamw, False, None, (30_000, 120_000)),
     "torch.nn, Muon": (m.Model, m.DEFAULT, muon, False, m.DEFAULT.lr, MUON_LENGTHS),
     "torch.nn, Muon, bfloat16": (m.Model, m.DEFAULT, muon, True, m.DEFAULT.lr, MUON_LENGTHS),
     "torch.nn, U-Net, AdamW": (NarrowUNet, USUAL, adamw, False, 1e-3, (20_000,)),
