@@ -877,6 +877,26 @@ class Upsampling(TransposeConv2d):
 # 5. Model
 
 
+def fans(layer):
+    """(fan_in, fan_out) of a convolution: how many products enter an output of it, and how many an input enters."""
+    taps = layer.kernel_size[0] * layer.kernel_size[1] / layer.groups
+    # A pixel of y sees all taps, a pixel of x only those that the stride lets it meet.
+    into_y, into_x = layer.x_channels * taps, layer.y_channels * taps / (layer.stride[0] * layer.stride[1])
+    return layer.x_and_y(into_y, into_x)
+
+
+def xavier(network):
+    """Draw all convolutions' weights from U(-b, b), b = sqrt(6 / (fan_in + fan_out)), with biases of zero (Glorot and
+    Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010). Returns the network."""
+    for layer in network.modules():
+        if isinstance(layer, Convolution):
+            bound = (6 / sum(fans(layer))) ** 0.5
+            layer.weight.uniform_(-bound, bound)
+            if layer.bias is not None:
+                layer.bias.zero_()
+    return network
+
+
 def check_images(name, images):
     """TypeError or ValueError unless `images` are (N, 3, H, W), uint8 or floating, all values in [0, 255]; a warning if
     they seem to be in [0, 1]."""
@@ -943,15 +963,17 @@ class Model:
 
     def build(self):
         """The network, newly initialised: from (N, 3, H, W) in [0, 1] to the same, H and W multiples of GRID."""
-        return Sequential(
-            Conv2d(3, 64, (4, 4), stride=2, padding=2),
-            ReLU(),
-            Conv2d(64, 256, (4, 4), stride=2, padding=2),
-            ReLU(),
-            Upsampling(256, 128, (5, 5), stride=2, padding=2),
-            ReLU(),
-            Upsampling(128, 3, (4, 4), stride=2, padding=2),
-            Sigmoid(),
+        return xavier(
+            Sequential(
+                Conv2d(3, 64, (4, 4), stride=2, padding=2),
+                ReLU(),
+                Conv2d(64, 256, (4, 4), stride=2, padding=2),
+                ReLU(),
+                Upsampling(256, 128, (5, 5), stride=2, padding=2),
+                ReLU(),
+                Upsampling(128, 3, (4, 4), stride=2, padding=2),
+                Sigmoid(),
+            )
         )
 
     GRID = 4  # height and width of what the network takes are multiples of it
@@ -1242,9 +1264,9 @@ def orthogonalize(matrix):
     return factors @ matrix
 
 
-def linear(progress):
+def cosine(progress):
     """From 1 down to 0, for `progress` from 0 to 1."""
-    return 1 - progress
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def described(what):
@@ -1260,9 +1282,9 @@ class Recipe:
     num_epochs: int = 8
     batch_size: int = 32
     optimizer: Callable = Muon  # takes the parameters, lr, weight_decay and momentum, and makes an optimiser of them
-    lr: float = 0.025  # the learning rate at its highest
+    lr: float = 0.02  # the learning rate at its highest
     momentum: float = 0.95  # of the optimiser, in [0, 1)
-    schedule: Callable = linear  # by what lr is multiplied, a function of the part of the training that is done
+    schedule: Callable = cosine  # by what lr is multiplied, a function of the part of the training that is done
     warmup: float = 0.02  # the part of the training in which the learning rate rises from 0
     weight_decay: float = 0.1  # of the optimiser; this one, like lr, is Muon's
     # How much of the running average of the weights, which the model keeps, stays from step to step (less in the

@@ -5,8 +5,7 @@
 Every training starts from the same weights and sees the same pairs, augmented alike. Several times on its way, and in
 the end, the weights that a user would take, the running average where there is one, are measured on VAL_DATA. Its
 seconds are those of its steps: neither drawing pairs nor measuring counts. Schedules depend on the length, so each
-length is a training of its own. AdamW has a cosine schedule, and the learning rate that is best on photos set aside, at
-the first length; all else is as in `Model.train`'s default.
+length is a training of its own. AdamW's learning rate is the one that is best on photos set aside, at the first length.
 Ours multiplies in bfloat16 where that is faster, so torch's Muon is also there with autocast. The result,
 benchmarks/results/time-to-quality-UNITS.json, is named as `benchmarks.speed` names its own. Keep the machine quiet:
 about forty minutes on two cores.
@@ -26,13 +25,13 @@ from Proj_Miniproject2.others.files import read_pair, write_json
 from Proj_Miniproject2.others.metrics import psnr
 from Proj_Miniproject2.others.networks import NarrowUNet
 from Proj_Miniproject2.others.photos import PairStream, fresh, load_photos, split
-from Proj_Miniproject2.others.recipes import DEEP, REPORT, Run, cosine
+from Proj_Miniproject2.others.recipes import DEEP, REPORT, Run
 from Proj_Miniproject2.others.train import VALIDATION_PAIRS, VALIDATION_SEED
 
 from .speed import RESULTS, Torchs, machine
 
 GOALS = ("24.5", "25.0", "25.17")  # dB; the last is the best from-scratch network of the class
-PIECE = 2_500  # pairs from one measuring to the next
+PIECE = 5_000  # pairs from one measuring to the next
 
 
 class Curve:
@@ -74,7 +73,7 @@ def train_ours(kind, recipe, pieces, draw, curve):
 
 
 class TorchTraining(Torchs):
-    """A model in torch.nn, channels last, with autograd, and the schedule and the running average of `Model.fit`."""
+    """A model in torch.nn, channels last, with autograd, and cosine schedule and running average as `Model.fit`."""
 
     def __init__(self, model, optimizers, recipe, autocast=False):
         super().__init__(model, torch.channels_last, autocast)
@@ -146,9 +145,9 @@ def muon(lr, weight_decay=m.DEFAULT.weight_decay):
     return [of_matrices, of_biases]
 
 
-def train_torch(kind, recipe, optimizers, autocast, pieces, draw, curve):
-    """Train `torch.nn` with what else the recipe has; returns the function that denoises."""
-    training, seen = TorchTraining(kind(), optimizers, recipe, autocast), 0
+def train_torch(kind, optimizers, autocast, pieces, draw, curve):
+    """Train `torch.nn` with what else `Model.train` has by default; returns the function that denoises."""
+    training, seen = TorchTraining(kind(), optimizers, m.DEFAULT, autocast), 0
     rng = torch.Generator().manual_seed(0)
     for epoch in range(pieces):
         pairs = draw(epoch)
@@ -159,7 +158,7 @@ def train_torch(kind, recipe, optimizers, autocast, pieces, draw, curve):
     return training.predict_average
 
 
-MUON_LENGTHS = 17_500, 40_000
+MUON_LENGTHS = 20_000, 40_000
 # name: (the model, the recipe, lengths in pairs)
 OURS = {
     "ours, the report's recipe": (m.Model, REPORT, (30_000,)),
@@ -167,16 +166,15 @@ OURS = {
     "ours, Muon": (m.Model, m.DEFAULT, MUON_LENGTHS),
     "ours, U-Net, Muon": (NarrowUNet, DEEP, (10_000,)),
 }
-USUAL = replace(m.DEFAULT, schedule=cosine)
-# name: (the model, the recipe but for the optimiser and its rate, optimisers for a rate, with autocast to bfloat16 or
-# without, their own rate or None for the command line's, lengths in pairs)
+# name: (the model, optimisers for a learning rate, with autocast to bfloat16 or without, their own rate or None for the
+# command line's, lengths in pairs)
 TORCH = {
-    "torch.nn, AdamW": (m.Model, USUAL, adamw, False, None, (30_000, 120_000)),
-    "torch.nn, Muon": (m.Model, m.DEFAULT, muon, False, m.DEFAULT.lr, MUON_LENGTHS),
-    "torch.nn, Muon, bfloat16": (m.Model, m.DEFAULT, muon, True, m.DEFAULT.lr, MUON_LENGTHS),
-    "torch.nn, U-Net, AdamW": (NarrowUNet, USUAL, adamw, False, 1e-3, (20_000,)),
-    "torch.nn, U-Net, Muon": (NarrowUNet, DEEP, muon, False, DEEP.lr, (10_000,)),
-    "torch.nn, U-Net, Muon, bfloat16": (NarrowUNet, DEEP, muon, True, DEEP.lr, (10_000,)),
+    "torch.nn, AdamW": (m.Model, adamw, False, None, (60_000, 120_000)),
+    "torch.nn, Muon": (m.Model, muon, False, m.DEFAULT.lr, MUON_LENGTHS),
+    "torch.nn, Muon, bfloat16": (m.Model, muon, True, m.DEFAULT.lr, MUON_LENGTHS),
+    "torch.nn, U-Net, AdamW": (NarrowUNet, adamw, False, 1e-3, (20_000,)),
+    "torch.nn, U-Net, Muon": (NarrowUNet, muon, False, DEEP.lr, (10_000,)),
+    "torch.nn, U-Net, Muon, bfloat16": (NarrowUNet, muon, True, DEEP.lr, (10_000,)),
 }
 
 
@@ -186,11 +184,11 @@ def trainings(learning_rates, found):
     for name, (kind, recipe, lengths) in OURS.items():
         for pairs in lengths:
             yield name, recipe.lr, pairs, partial(train_ours, kind, recipe)
-    for name, (kind, recipe, optimizers, autocast, own, lengths) in TORCH.items():
+    for name, (kind, optimizers, autocast, own, lengths) in TORCH.items():
         rates = [own] if own else learning_rates
         for pairs in lengths:
             for lr in rates:
-                yield name, lr, pairs, partial(train_torch, kind, recipe, optimizers(lr), autocast)
+                yield name, lr, pairs, partial(train_torch, kind, optimizers(lr), autocast)
             rates = [best_rate(found[name])[0]["lr"]]
 
 

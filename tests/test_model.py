@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 
 from Proj_Miniproject2 import model as module
 from Proj_Miniproject2.model import DEFAULT, MSE, SGD, Model, Recipe, Sequential
-from Proj_Miniproject2.others.initialisations import kaiming
 from Proj_Miniproject2.others.metrics import psnr
-from Proj_Miniproject2.others.recipes import REPORT, adam, constant
+from Proj_Miniproject2.others.recipes import REPORT, adam, constant, kaiming
 from Proj_Miniproject2.others.scenes import builtin_data
 
 from .twins import twin
@@ -207,7 +206,7 @@ RECIPES = {
 def test_training_lowers_the_error(recipe):
     """In one epoch of some steps by much, and then further."""
     model, (noisy, target) = Model(), pairs(64)
-    kaiming(model.network)  # plain SGD takes long to leave torch's default
+    kaiming(model.network)  # plain SGD takes long to leave Xavier's
     recipe = replace(recipe, batch_size=8)
     before = error(model, noisy, target)
     model.train(noisy, target, num_epochs=1, recipe=recipe)

@@ -22,8 +22,8 @@ from Proj_Miniproject2.model import (
     TransposeConv2d,
     Upsampling,
     setting,
+    xavier,
 )
-from Proj_Miniproject2.others.initialisations import xavier
 from Proj_Miniproject2.others.networks import NETWORKS, VARIANTS, NarrowUNet, PhotoUNet, UNet, widen
 
 from .twins import twin

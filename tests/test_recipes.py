@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.model import Conv2d, Recipe, Sequential, Skip, TransposeConv2d
-from Proj_Miniproject2.others.initialisations import kaiming, uniform, xavier
+from Proj_Miniproject2.model import Conv2d, Recipe, Sequential, Skip, TransposeConv2d, xavier
 from Proj_Miniproject2.others.noise import camera_noise
 from Proj_Miniproject2.others.photos import camera, clean, fixed, mixed, random_crops, recoloured, varied
-from Proj_Miniproject2.others.recipes import RelativeMSE, Run
+from Proj_Miniproject2.others.recipes import RelativeMSE, Run, kaiming, uniform
 from Proj_Miniproject2.others.shots import shots
 
 

@@ -13,15 +13,13 @@ import torch
 
 from ..model import DEFAULT, Convolution, Model
 from .files import write_json
-from .initialisations import INITIALISATIONS, xavier
 from .photos import PairStream, clean, fixed, load_photos, split
-from .recipes import DEEP, REPORT, Run, adam, constant, cosine, sgd
+from .recipes import DEEP, INITIALISATIONS, REPORT, Run, adam, constant, cosine, sgd
 from .train import known_by, train
 
 PAIRS = 10_000
 SEEDS = (0, 1)
-# Beside the number of pairs what was the default when they were made.
-BASE = Run(replace(DEFAULT, num_epochs=1, lr=0.03, schedule=cosine, weight_decay=0), init=xavier, pairs=PAIRS)
+BASE = Run(replace(DEFAULT, num_epochs=1, lr=0.03, weight_decay=0), pairs=PAIRS)  # the default when they were made
 ADAM = dict(optimizer=adam, lr=4e-3, momentum=0.9)
 SGD = dict(optimizer=sgd, lr=1.0, momentum=0.9)
 PLAIN_SGD = dict(optimizer=sgd, lr=5.0, momentum=0)
@@ -79,7 +77,7 @@ STUDIES = {
         "clean": replace(variant(exchange=False), source=clean),
     },
     "network": {
-        label: replace(BASE, recipe=replace(DEEP, num_epochs=1), network=network, init=None)
+        label: replace(BASE, recipe=replace(DEEP, num_epochs=1), network=network)
         for label, network in {
             "U-Net of 48, 96, 192 channels": "unet-narrow",
             "without skips": "unet-plain",

@@ -6,8 +6,7 @@ Both predict a correction of the noisy image, by a `Skip` round everything. They
 from itertools import product
 from pathlib import Path
 
-from ..model import Conv2d, Model, ReLU, Sequential, Skip, Upsampling
-from .initialisations import xavier
+from ..model import Conv2d, Model, ReLU, Sequential, Skip, Upsampling, xavier
 
 HALVING = {"kernel_size": 2, "stride": 2}  # of a convolution to half the height and width; transposed, to the double
 SHRINK = 0.2  # of the last weight of every branch: at first each adds little, and deep networks start as shallow ones

@@ -1,6 +1,5 @@
 """What a training can be made of beside what `model.py` has: optimisers, schedules, initialisations; the named runs."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from ..model import (
     DEFAULT,
     MSE,
     SGD,
+    Convolution,
     Module,
     Muon,
     Optimizer,
@@ -17,10 +17,11 @@ from ..model import (
     check_kind,
     check_like,
     check_not_negative,
+    cosine,
     described,
-    linear,
+    fans,
+    xavier,
 )
-from .initialisations import INITIALISATIONS, kaiming
 from .networks import TRAINABLE, PhotoUNet
 from .photos import SEVERAL_TARGETS, camera, clean, fixed, fresh, mixed, varied
 from .shots import shots
@@ -109,11 +110,6 @@ class RelativeMSE(Module):
 # Schedules, by which the learning rate is multiplied after the part `progress` of the training
 
 
-def cosine(progress):
-    """From 1 down to 0"""
-    return 0.5 * (1 + math.cos(math.pi * progress))
-
-
 def steps(progress):
     """A fifth after a quarter of the training, as the report"""
     return 1 if progress < 0.25 else 0.2
@@ -123,13 +119,37 @@ def constant(progress):
     return 1
 
 
+# ----------------------------------------------------------------------------------------------------------
+# Initialisations of a network, which return it, as `model.xavier`
+
+
+def uniform(network):
+    """torch's default, see `Convolution.reset_parameters`"""
+    for layer in network.modules():
+        if isinstance(layer, Convolution):
+            layer.reset_parameters()
+    return network
+
+
+def kaiming(network):
+    """Weights from N(0, 2 / fan_in), biases of zero (He et al., "Delving deep into rectifiers", 2015)"""
+    for layer in network.modules():
+        if isinstance(layer, Convolution):
+            layer.weight.normal_(0, (2 / fans(layer)[0]) ** 0.5)
+            if layer.bias is not None:
+                layer.bias.zero_()
+    return network
+
+
+INITIALISATIONS = {"torch": uniform, "xavier": xavier, "kaiming": kaiming}
+
 # The fields of `Run` and `Recipe` that are functions, and the names by which the command takes them.
 FUNCTIONS = {
     "init": INITIALISATIONS,
     "source": {source.__name__: source for source in (fresh, fixed, clean, mixed, varied, camera, shots)},
     "loss": {"mse": MSE, "relative": RelativeMSE},
     "optimizer": {"muon": Muon, "adam": adam, "sgd": sgd},
-    "schedule": {"linear": linear, "cosine": cosine, "steps": steps, "constant": constant},
+    "schedule": {"cosine": cosine, "steps": steps, "constant": constant},
 }
 
 # ----------------------------------------------------------------------------------------------------------
@@ -183,7 +203,7 @@ class Run:
 
 
 # Of networks with skips.
-DEEP = replace(DEFAULT, lr=0.01, schedule=cosine)
+DEEP = replace(DEFAULT, lr=0.01)
 
 PHOTO = Run(
     replace(DEEP, num_epochs=30, batch_size=8, exchange=False),
@@ -194,7 +214,7 @@ PHOTO = Run(
 )
 
 BEST = Run(
-    replace(DEFAULT, num_epochs=24, optimizer=adam, lr=4e-3, momentum=0.9, schedule=cosine, weight_decay=0.03),
+    replace(DEFAULT, num_epochs=24, optimizer=adam, lr=4e-3, momentum=0.9, weight_decay=0.03),
     init=kaiming,
     distill_epochs=8,
 )
@@ -214,8 +234,8 @@ RUNS = {
         distill_epochs=0,
     ),
     # unet.pth was made so, too: by these three in turn, and four more between the last two, with --source fresh and
-    # --loss mse --num-epochs 16 --seed 51, then --num-epochs 18 --seed 52, then --num-epochs 36 --seed 54, and with
-    # --seed 60
+    # --loss mse --num-epochs 16 --seed 51, then --num-epochs 18 --seed 52, then --num-epochs 36 --seed 54, and then as
+    # it is with --seed 60
     "unet-narrow": Run(replace(DEEP, num_epochs=50), network="unet-narrow", pairs=10_000),
     "unet-wide": Run(replace(DEEP, num_epochs=22, lr=0.006), network="unet", pairs=10_000),
     "unet": Run(
@@ -234,7 +254,7 @@ RUNS = {
     "photo": replace(PHOTO, recipe=replace(PHOTO.recipe, num_epochs=9, lr=0.002), targets=8),
     "shots": replace(
         PHOTO,
-        recipe=replace(DEEP, num_epochs=10, batch_size=8, lr=5e-3, precision="float32"),
+        recipe=replace(DEFAULT, num_epochs=10, batch_size=8, lr=5e-3, precision="float32"),
         start=str(PhotoUNet.PRETRAINED),
         source=shots,
         pairs=500,
