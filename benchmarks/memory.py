@@ -3,7 +3,7 @@
     python -m benchmarks.memory
 
 MiB above what the process holds when the network is made and the data are drawn, the median of several processes, as
-malloc's leftovers differ from one to the next: benchmarks/results/memory.json. Three minutes. Linux and macOS.
+malloc's leftovers differ from one to the next: benchmarks/results/memory.json. Four minutes. Linux and macOS.
 """
 
 import json

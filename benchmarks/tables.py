@@ -32,7 +32,7 @@ TRAININGS = {
     "unet": "`unet.pth`: a residual U-Net, its last training, half of the photos in new colours",
     "unet-narrow": "its first training, narrower, from nothing, fresh pairs",
     "resnet": "`resnet.pth`: a residual network, a short training on fresh pairs",
-    "best": "`bestmodel.pth`: the report's network, a second training, targets of eight noisy images",
+    "best": "`bestmodel.pth`: the report's network, its third training, targets of eight noisy images",
     "best-first": "its first training: fresh pairs, Adam, then self-distillation",
     "teacher": "that without self-distillation",
     "finetune": "`bestmodel.pth` and one more epoch of `train`, fixed pairs",
