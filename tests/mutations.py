@@ -26,7 +26,7 @@ MUTATIONS = [
     ("clamp(min=0)", "clamp(min=-1e-3)", "test_blocks"),
     ("stop + halo, self.on_grid(size)", "stop + halo - self.GRID, self.on_grid(size)", "test_networks"),
     ("HALO = 10", "HALO = 9", "test_networks"),
-    ("(m - 1) * s + k - p) for", "m * s + k - p) for", "test_networks"),
+    ("(m - 1) * s + k - p) for", "m * s + k - p) for", "test_blocks"),
     ("if not 0 <= getattr(self, name) < 1:", "if not 0 <= getattr(self, name) <= 1:", "test_bad_input"),
     # missing accumulation, missing parts
     ("columns.add_(W.view", "columns.copy_(W.view", "test_blocks"),

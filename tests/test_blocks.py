@@ -368,6 +368,26 @@ def test_images_with_an_offset_keep_float32_accuracy(block, kernel, stride):
 
 
 @pytest.mark.parametrize(
+    "channels, kernel, stride, size, read",
+    [(64, 4, 2, 33, 32), (64, 3, 2, 34, 33), (16, 6, 3, 35, 33), (64, 3, (1, 2), 34, (34, 33)), (3, 3, 2, 34, 33)],
+)
+def test_pixels_that_no_output_reads_change_nothing(channels, kernel, stride, size, read):
+    """Not even infinite ones: the last rows and columns, where the stride doesn't fit the size. Their gradient is 0."""
+    height, width = pair(read)
+    conv, x = Conv2d(channels, 64, kernel, stride), normal(4, channels, size, size, seed=0, dtype=torch.float32)
+    unread = torch.ones(size, size, dtype=torch.bool)
+    unread[:height, :width] = False
+    output = conv(x.masked_fill(unread, math.inf))
+    grad = normal(*output.shape, seed=1, dtype=torch.float32)
+    x_grad = conv.backward(grad)
+    values, grads = zip(*conv.param(), strict=True)
+    expected = by_autograd(lambda x, w, b: F.conv2d(x, w, b, stride), x[..., :height, :width], values, grad)
+    for ours, theirs in zip((output, x_grad[..., :height, :width], *grads), expected, strict=True):
+        assert_near(ours, theirs, torch.float32, "pixels that are read")
+    assert not x_grad[..., unread].any()
+
+
+@pytest.mark.parametrize(
     "ours, torchs",
     [
         (Conv2d, torch.nn.Conv2d),
