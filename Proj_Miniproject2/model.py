@@ -1421,7 +1421,7 @@ def fast_products(device):
 
 MANY_PIXELS = 500  # of y in a batch: from there on it pays to be clever
 ROW = 32  # numbers in a patch of one row, from which on it is worth a product of its own
-TILE = 3  # outputs of one tile of minimal filtering, a side
+TILE = 3  # cells of x in one tile of minimal filtering, a side
 FEWER = 0.5  # of the textbook's products: from there on minimal filtering pays
 MANY_CHANNELS = 40  # on both sides, those of a cell on the x side: from there on minimal filtering pays
 
@@ -1675,7 +1675,7 @@ class MinimalFiltering(Maps):
         self.kernel_size, self.stride, self.dtype = kernel_size, stride, dtype = layer.kernel_size, layer.stride, dtype
         self.kernel_taps = tuple(-(-k // s) for k, s in zip(kernel_size, stride, strict=True))
         wide = tuple(TILE + r - 1 for r in self.kernel_taps)
-        # Pixels after the last that an output reads would only add to the rounding.
+        # Pixels after the last that an output reads count for nothing, even where they are infinite.
         geometry = zip(x_size, y_size, stride, kernel_size, padding, strict=True)
         read = [min(n, (m - 1) * s + k - p) for n, m, s, k, p in geometry]
         self.cell_channels = math.prod(stride) * layer.x_channels

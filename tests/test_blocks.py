@@ -363,10 +363,6 @@ def test_images_with_an_offset_keep_float32_accuracy(block, kernel, stride):
             assert_near(a, b, torch.float32, f"{layer}, {tuple(b.shape)}")
 
 
-# ----------------------------------------------------------------------------------------------------------
-# Constructors
-
-
 @pytest.mark.parametrize(
     "channels, kernel, stride, size, read",
     [(64, 4, 2, 33, 32), (64, 3, 2, 34, 33), (16, 6, 3, 35, 33), (64, 3, (1, 2), 34, (34, 33)), (3, 3, 2, 34, 33)],
@@ -385,6 +381,10 @@ def test_pixels_that_no_output_reads_change_nothing(channels, kernel, stride, si
     for ours, theirs in zip((output, x_grad[..., :height, :width], *grads), expected, strict=True):
         assert_near(ours, theirs, torch.float32, "pixels that are read")
     assert not x_grad[..., unread].any()
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Constructors
 
 
 @pytest.mark.parametrize(
