@@ -627,13 +627,16 @@ class Patches(Maps):
         return multiply(X, W, None if bias is None else bias.to(self.dtype).view(self.groups, 1, -1))
 
 
+WORTH_ROUNDING = 32  # channels of a group: with fewer it is copying that takes the time, which float32 does as fast
+
+
 class Convolution(Module):
     """What Conv2d and TransposeConv2d share: all but the rule and the sizes.
 
     Each has an x side and a y side (see above): Conv2d goes from x to y, TransposeConv2d from y to x.
     """
 
-    precision = None  # dtype of the matrices, None for the weight's own
+    precision = None  # dtype of the matrices, where it is WORTH_ROUNDING; None for the weight's own
     lifted = None  # while frozen: the lifted weight, by `key` of the maps
 
     def __init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode):
@@ -687,7 +690,8 @@ class Convolution(Module):
 
     def maps(self, n, x_size, y_size):
         """The maps for n images."""
-        padding, dtype = tuple(before for before, _ in self.pad()), self.precision or self.weight.dtype
+        padding, few = tuple(before for before, _ in self.pad()), min(self.x_channels, self.y_channels) // self.groups
+        dtype = self.precision if self.precision and few >= WORTH_ROUNDING else self.weight.dtype
         # Of a small single image, which torch takes by patches, too, not even the last digit should differ.
         exact = n == 1 and math.prod(x_size) * self.x_channels <= 20480
         faster = None if exact else faster_maps(self, n, x_size, y_size, padding, dtype)
@@ -1292,8 +1296,8 @@ class Recipe:
     average: float = 0.999
     augment: bool = True  # flip and transpose the pairs at random, both images alike
     exchange: bool = True  # swap input and target at random, where both are noisy
-    # Of the convolutions' matrix products and the maps around them (weights, sums of gradients and all else stay
-    # float32): "float32", "bfloat16", or "auto" for what this machine multiplies faster.
+    # Of the matrix products and the maps around them in convolutions of many channels (weights, sums of gradients and
+    # all else stay float32): "float32", "bfloat16", or "auto" for what this machine multiplies faster.
     precision: str = "auto"
 
     def __post_init__(self):

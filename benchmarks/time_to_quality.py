@@ -5,7 +5,8 @@
 Every training starts from the same weights and sees the same pairs, augmented alike. Several times on its way, and in
 the end, the weights that a user would take, the running average where there is one, are measured on VAL_DATA. Its
 seconds are those of its steps: neither drawing pairs nor measuring counts. Schedules depend on the length, so each
-length is a training of its own. AdamW's learning rate is the one that is best on photos set aside, at the first length.
+length is a training of its own. AdamW's learning rate is the one that is best on photos set aside, at the first length;
+its schedule is a cosine, or linear as that of our short trainings, which torch's Muon has, too.
 Ours multiplies in bfloat16 where that is faster, so torch's Muon is also there with autocast. The result,
 benchmarks/results/time-to-quality-UNITS.json, is named as `benchmarks.speed` names its own. Keep the machine quiet:
 about forty minutes on two cores.
@@ -25,13 +26,13 @@ from Proj_Miniproject2.others.files import read_pair, write_json
 from Proj_Miniproject2.others.metrics import psnr
 from Proj_Miniproject2.others.networks import NarrowUNet
 from Proj_Miniproject2.others.photos import PairStream, fresh, load_photos, split
-from Proj_Miniproject2.others.recipes import DEEP, REPORT, Run
+from Proj_Miniproject2.others.recipes import DEEP, REPORT, SHORT, Run
 from Proj_Miniproject2.others.train import VALIDATION_PAIRS, VALIDATION_SEED
 
 from .speed import RESULTS, Torchs, machine
 
 GOALS = ("24.5", "25.0", "25.17")  # dB; the last is the best from-scratch network of the class
-PIECE = 5_000  # pairs from one measuring to the next
+PIECE = 5_000  # pairs from one measuring to the next, about
 
 
 class Curve:
@@ -73,7 +74,7 @@ def train_ours(kind, recipe, pieces, draw, curve):
 
 
 class TorchTraining(Torchs):
-    """A model in torch.nn, channels last, with autograd, and cosine schedule and running average as `Model.fit`."""
+    """A model in torch.nn, channels last, with autograd, and a recipe's schedule and running average as `Model.fit`."""
 
     def __init__(self, model, optimizers, recipe, autocast=False):
         super().__init__(model, torch.channels_last, autocast)
@@ -145,9 +146,9 @@ def muon(lr, weight_decay=m.DEFAULT.weight_decay):
     return [of_matrices, of_biases]
 
 
-def train_torch(kind, optimizers, autocast, pieces, draw, curve):
-    """Train `torch.nn` with what else `Model.train` has by default; returns the function that denoises."""
-    training, seen = TorchTraining(kind(), optimizers, m.DEFAULT, autocast), 0
+def train_torch(kind, optimizers, autocast, recipe, pieces, draw, curve):
+    """Train `torch.nn` by what else is in a recipe; returns the function that denoises."""
+    training, seen = TorchTraining(kind(), optimizers, recipe, autocast), 0
     rng = torch.Generator().manual_seed(0)
     for epoch in range(pieces):
         pairs = draw(epoch)
@@ -158,23 +159,25 @@ def train_torch(kind, optimizers, autocast, pieces, draw, curve):
     return training.predict_average
 
 
-MUON_LENGTHS = 20_000, 40_000
+MUON_LENGTHS = 17_500, 20_000, 35_000
 # name: (the model, the recipe, lengths in pairs)
 OURS = {
     "ours, the report's recipe": (m.Model, REPORT, (30_000,)),
     "ours, Adam": (m.Model, replace(m.DEFAULT, **ADAM, weight_decay=0), (60_000,)),
-    "ours, Muon": (m.Model, m.DEFAULT, MUON_LENGTHS),
+    "ours, Muon": (m.Model, SHORT, MUON_LENGTHS),
     "ours, U-Net, Muon": (NarrowUNet, DEEP, (10_000,)),
 }
-# name: (the model, optimisers for a learning rate, with autocast to bfloat16 or without, their own rate or None for the
-# command line's, lengths in pairs)
+# name: (the model, optimisers for a learning rate, with autocast to bfloat16 or without, the recipe, lengths in pairs). The
+# TUNED have no learning rate of the recipe's: the first length takes all of the command line, the others the best.
+TUNED = "torch.nn, AdamW", "torch.nn, AdamW, linear"
 TORCH = {
-    "torch.nn, AdamW": (m.Model, adamw, False, None, (60_000, 120_000)),
-    "torch.nn, Muon": (m.Model, muon, False, m.DEFAULT.lr, MUON_LENGTHS),
-    "torch.nn, Muon, bfloat16": (m.Model, muon, True, m.DEFAULT.lr, MUON_LENGTHS),
-    "torch.nn, U-Net, AdamW": (NarrowUNet, adamw, False, 1e-3, (20_000,)),
-    "torch.nn, U-Net, Muon": (NarrowUNet, muon, False, DEEP.lr, (10_000,)),
-    "torch.nn, U-Net, Muon, bfloat16": (NarrowUNet, muon, True, DEEP.lr, (10_000,)),
+    "torch.nn, AdamW": (m.Model, adamw, False, m.DEFAULT, (60_000, 120_000)),
+    "torch.nn, AdamW, linear": (m.Model, adamw, False, SHORT, (90_000,)),
+    "torch.nn, Muon": (m.Model, muon, False, SHORT, MUON_LENGTHS),
+    "torch.nn, Muon, bfloat16": (m.Model, muon, True, SHORT, MUON_LENGTHS),
+    "torch.nn, U-Net, AdamW": (NarrowUNet, adamw, False, replace(DEEP, lr=1e-3), (20_000,)),
+    "torch.nn, U-Net, Muon": (NarrowUNet, muon, False, DEEP, (10_000,)),
+    "torch.nn, U-Net, Muon, bfloat16": (NarrowUNet, muon, True, DEEP, (10_000,)),
 }
 
 
@@ -184,12 +187,12 @@ def trainings(learning_rates, found):
     for name, (kind, recipe, lengths) in OURS.items():
         for pairs in lengths:
             yield name, recipe.lr, pairs, partial(train_ours, kind, recipe)
-    for name, (kind, optimizers, autocast, own, lengths) in TORCH.items():
-        rates = [own] if own else learning_rates
+    for name, (kind, optimizers, autocast, recipe, lengths) in TORCH.items():
         for pairs in lengths:
-            for lr in rates:
-                yield name, lr, pairs, partial(train_torch, kind, optimizers(lr), autocast)
-            rates = [best_rate(found[name])[0]["lr"]]
+            for lr in learning_rates if name in TUNED else [recipe.lr]:
+                yield name, lr, pairs, partial(train_torch, kind, optimizers(lr), autocast, recipe)
+            if name in TUNED:
+                learning_rates = [best_rate(found[name])[0]["lr"]]
 
 
 def seconds_to(goal, runs):
@@ -214,12 +217,12 @@ def main(args=None):
     noisy, clean = (images[: 20 if args.quick else None] for images in read_pair(args.val_data))
     photos, held_out = split(load_photos(args.photos))
     set_aside, _, truth = PairStream(held_out).draw_with_clean(20 if args.quick else VALIDATION_PAIRS, VALIDATION_SEED)
-    piece, found = 64 if args.quick else PIECE, {}
-    draw = fresh(photos, Run(pairs=piece))
+    found = {}
     for name, lr, pairs, train in trainings(args.learning_rates, found):
         torch.manual_seed(0)
-        curve = Curve(noisy, clean)
-        predict = train(2 if args.quick else pairs // piece, draw, curve)
+        pieces = 2 if args.quick else round(pairs / PIECE)
+        draw, curve = fresh(photos, Run(pairs=64 if args.quick else pairs // pieces)), Curve(noisy, clean)
+        predict = train(pieces, draw, curve)
         score = round(psnr(predict(set_aside), truth), 3)
         run = {"pairs": curve.points[-1]["pairs"], "lr": lr, "held_out_psnr": score, "curve": curve.points}
         found.setdefault(name, []).append(run)
