@@ -1437,13 +1437,13 @@ def faster_maps(layer, n, x_size, y_size, padding, dtype):
         return None
     if layer.groups == c == o:
         return Shifts(layer, c, x_size, y_size, padding, dtype)
-    taps = [-(-k // s) for k, s in zip(layer.kernel_size, layer.stride, strict=True)]
+    taps = tuple(-(-k // s) for k, s in zip(layer.kernel_size, layer.stride, strict=True))  # cells that a kernel spans
     # What minimal filtering multiplies for a pixel of y, where the textbook has the kernel's pixels.
     products = math.prod((TILE + r - 1) / TILE * s for r, s in zip(taps, layer.stride, strict=True))
     fewer = products <= FEWER * math.prod(layer.kernel_size) and {*taps} <= {2, 3}  # with more taps it loses digits
     many = min(math.prod(layer.stride) * c, o) >= MANY_CHANNELS
     if layer.groups == 1 and layer.dilation == (1, 1) and fewer and many:
-        return MinimalFiltering(layer, x_size, y_size, padding, dtype)
+        return MinimalFiltering(layer, taps, x_size, y_size, padding, dtype)
     if layer.groups == 1 and layer.stride == (1, 1) and 2 * o <= c:
         turned = [d * (k - 1) - p for d, k, p in zip(layer.dilation, layer.kernel_size, padding, strict=True)]
         kind = Rows if layer.kernel_size[1] * o >= ROW else Patches
@@ -1675,42 +1675,34 @@ class MinimalFiltering(Maps):
 
     key = "points"
 
-    def __init__(self, layer, x_size, y_size, padding, dtype):
-        self.kernel_size, self.stride, self.dtype = kernel_size, stride, dtype = layer.kernel_size, layer.stride, dtype
-        self.kernel_taps = tuple(-(-k // s) for k, s in zip(kernel_size, stride, strict=True))
-        wide = tuple(TILE + r - 1 for r in self.kernel_taps)
+    def __init__(self, layer, taps, x_size, y_size, padding, dtype):
+        self.dtype, kernel_size, stride = dtype, layer.kernel_size, layer.stride
+        self.cell_channels, wide = math.prod(stride) * layer.x_channels, tuple(TILE + r - 1 for r in taps)
         # Pixels after the last that an output reads count for nothing, even where they are infinite.
         geometry = zip(x_size, y_size, stride, kernel_size, padding, strict=True)
         read = [min(n, (m - 1) * s + k - p) for n, m, s, k, p in geometry]
-        self.cell_channels = math.prod(stride) * layer.x_channels
-        A, B, self.matrix = filters(self.kernel_taps, dtype, layer.weight.device)
+        A, B, G = filters(taps, dtype, layer.weight.device)
         # The windows of x tile it; those of y overlap, which costs more, but a training step lifts Conv2d's x twice and
         # its y once. So x[j] = sum_k y[j - k] w[k], with the kernel turned round, for the cells j of x with a pixel.
         first = [p // s for p, s in zip(padding, stride, strict=True)]
         last = [(n - 1 + p) // s for n, p, s in zip(x_size, padding, stride, strict=True)]
         count = [-(-(b - a + 1) // TILE) for a, b in zip(first, last, strict=True)]
         within = [p % s for p, s in zip(padding, stride, strict=True)]
-        ahead = [r - 1 - a for r, a in zip(self.kernel_taps, first, strict=True)]
+        ahead = [r - 1 - a for r, a in zip(taps, first, strict=True)]
         self.x = Windows(x_size, read, within, count, (TILE, TILE), stride, A)
         self.y = Windows(y_size, y_size, ahead, count, wide, (1, 1), B)
+        self.w = Windows(kernel_size, kernel_size, (0, 0), (1, 1), taps, stride, G)  # of one image of C O channels
         self.lift_x, self.lower_x = self.x.lift, self.x.lower
         self.lift_y, self.lower_y = self.y.lift, self.y.lower
 
     def numel(self, y_channels):
         """Numbers of one lifted image."""
-        return len(self.matrix) * math.prod(self.x.count) * max(self.cell_channels, y_channels)
+        return len(self.x.matrix) * math.prod(self.x.count) * max(self.cell_channels, y_channels)
 
     def lift_w(self, w):
-        o, c = w.shape[:2]
-        cells = w.new_zeros(*self.kernel_taps, *self.stride, c, o, dtype=self.dtype)
-        for i, j in product(*map(range, self.stride)):
-            taps = w[:, :, i :: self.stride[0], j :: self.stride[1]].permute(2, 3, 1, 0)
-            cells[: len(taps), : taps.shape[1], i, j] = taps
-        return (self.matrix @ cells.flatten(0, 1).flatten(1)).view(len(self.matrix), -1, o)
+        return self.w.lift(w.permute(2, 3, 1, 0).flatten(2)[None]).view(len(self.w.matrix), -1, len(w))
 
     def lower_w(self, W, w):
         """Adds to `w`."""
-        cells = (self.matrix.t() @ W.flatten(1)).view(*self.kernel_taps, *self.stride, w.shape[1], w.shape[0])
-        for i, j in product(*map(range, self.stride)):
-            taps = w[:, :, i :: self.stride[0], j :: self.stride[1]].permute(2, 3, 1, 0)
-            taps += cells[: len(taps), : taps.shape[1], i, j]
+        taps = w.permute(2, 3, 1, 0)
+        taps += self.w.lower(W.flatten(1).unsqueeze(1), taps[0, 0].numel()).view(taps.shape)

@@ -167,8 +167,8 @@ OURS = {
     "ours, Muon": (m.Model, SHORT, MUON_LENGTHS),
     "ours, U-Net, Muon": (NarrowUNet, DEEP, (10_000,)),
 }
-# name: (the model, optimisers for a learning rate, with autocast to bfloat16 or without, the recipe, lengths in pairs). The
-# TUNED have no learning rate of the recipe's: the first length takes all of the command line, the others the best.
+# name: (the model, optimisers for a learning rate, with autocast to bfloat16 or without, the recipe, lengths in pairs).
+# TUNED ones don't have the recipe's learning rate, but all of the command line's, and from then on the best of them.
 TUNED = "torch.nn, AdamW", "torch.nn, AdamW, linear"
 TORCH = {
     "torch.nn, AdamW": (m.Model, adamw, False, m.DEFAULT, (60_000, 120_000)),
