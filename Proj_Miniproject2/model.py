@@ -7,9 +7,10 @@ Names, argument orders, defaults and results are torch's. To be read from top to
     2. the simple blocks            ReLU, Sigmoid, NearestUpsampling, MSE, Sequential, Skip
     3. SGD                          how a network learns
     4. the convolution              as the textbook has it, and its adjoint: Conv2d, TransposeConv2d, Upsampling
-    5. Model                        the network, its weights, how it denoises
-    6. training                     Muon, the recipe, an epoch, the checkpoint
+    5. Model                        the network, its weights, how it denoises and is trained
+    6. training                     by what: the optimiser Muon, the recipe, augmentation
     7. faster convolutions          which take the place of 4's patches where they pay, minimal filtering among them
+    8. faster products              what this machine multiplies faster, and how it keeps its memory
 
 Symbols: an image batch is (N, C, H, W), that is images, channels, rows and columns. For a convolution x is the larger
 image, y the smaller one and w the weight; the capitals X, Y and W are the matrices made of them. A prime transposes.
@@ -1340,19 +1341,6 @@ class Recipe:
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
 
-@lru_cache(maxsize=8)
-def fastest_dtype(device):
-    """bfloat16 where products of matrices take at most 0.7 of float32's time, else float32. Measured once, in turn, so
-    that what else the machine does meets both."""
-    times = {torch.float32: [], torch.bfloat16: []}
-    for dtype in [*times] * 12:
-        matrix = empty(512, 512, dtype=dtype, device=device).fill_(1)
-        begin = time.perf_counter()
-        (matrix @ matrix)[0, 0].item()  # waits for a GPU
-        times[dtype].append(time.perf_counter() - begin)
-    return torch.bfloat16 if min(times[torch.bfloat16]) <= 0.7 * min(times[torch.float32]) else torch.float32
-
-
 DEFAULT = Recipe()
 # For weights that are good already: steps so small that they do no harm.
 FINETUNE = replace(DEFAULT, num_epochs=1, lr=1e-3, weight_decay=0)
@@ -1366,55 +1354,6 @@ def augment(inputs, targets, rng):
     if inputs.shape[2] == inputs.shape[3] and rng.random() < 0.5:
         inputs, targets = inputs.transpose(2, 3), targets.transpose(2, 3)
     return inputs, targets
-
-
-@contextlib.contextmanager
-def at_bfloat16():
-    """Lets torch round float32 products to bfloat16, and puts the setting back.
-
-    Where it is so already, another thread or the user did it, and will put it back: so it is right in the end.
-    """
-    setting = torch.backends.mkldnn.matmul
-    before = setting.fp32_precision
-    try:
-        if before != "bf16":
-            setting.fp32_precision = "bf16"
-        yield
-    finally:
-        if before != "bf16":
-            setting.fp32_precision = before
-
-
-@lru_cache(maxsize=1)
-def exact_at_bfloat16():
-    """Whether products stay exact there: that of two numbers that bfloat16 can't hold tells."""
-    probe = empty(64, 64, dtype=torch.float32).fill_(1 + 2**-10)
-    with at_bfloat16():
-        return bool(((probe @ probe) / 64 - (1 + 2**-10) ** 2).abs().max() < 1e-5)
-
-
-@lru_cache(maxsize=1)
-def keep_memory():
-    """Linux's malloc gives large blocks back to the system, to take them again page by page in the next step, until it
-    has seen the largest that it considers, 32 MiB, freed once: M_MMAP_THRESHOLD in mallopt(3)."""
-    empty(2**25 - 2**16, dtype=torch.uint8)
-
-
-PROBING = threading.Lock()  # so that no thread begins during another's probe
-
-
-def fast_products(device):
-    """A context in which the CPU multiplies float32 matrices faster if they stay exact.
-
-    At "bf16" torch multiplies with oneDNN instead of MKL, which is faster on AMD's processors; on those with units for
-    bfloat16 it may round. Before version 2.9 torch has no such setting.
-    """
-    if device.type != "cpu":
-        return contextlib.nullcontext()
-    with PROBING:
-        keep_memory()
-        exact = hasattr(torch.backends.mkldnn, "matmul") and exact_at_bfloat16()
-    return at_bfloat16() if exact else contextlib.nullcontext()
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -1706,3 +1645,69 @@ class MinimalFiltering(Maps):
         """Adds to `w`."""
         taps = w.permute(2, 3, 1, 0)
         taps += self.w.lower(W.flatten(1).unsqueeze(1), taps[0, 0].numel()).view(taps.shape)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 8. Faster products and memory, as far as this machine has them
+
+
+@lru_cache(maxsize=8)
+def fastest_dtype(device):
+    """bfloat16 where products of matrices take at most 0.7 of float32's time, else float32. Measured once, in turn, so
+    that what else the machine does meets both."""
+    times = {torch.float32: [], torch.bfloat16: []}
+    for dtype in [*times] * 12:
+        matrix = empty(512, 512, dtype=dtype, device=device).fill_(1)
+        begin = time.perf_counter()
+        (matrix @ matrix)[0, 0].item()  # waits for a GPU
+        times[dtype].append(time.perf_counter() - begin)
+    return torch.bfloat16 if min(times[torch.bfloat16]) <= 0.7 * min(times[torch.float32]) else torch.float32
+
+
+@contextlib.contextmanager
+def at_bfloat16():
+    """Lets torch round float32 products to bfloat16, and puts the setting back.
+
+    Where it is so already, another thread or the user did it, and will put it back: so it is right in the end.
+    """
+    setting = torch.backends.mkldnn.matmul
+    before = setting.fp32_precision
+    try:
+        if before != "bf16":
+            setting.fp32_precision = "bf16"
+        yield
+    finally:
+        if before != "bf16":
+            setting.fp32_precision = before
+
+
+@lru_cache(maxsize=1)
+def exact_at_bfloat16():
+    """Whether products stay exact there: that of two numbers that bfloat16 can't hold tells."""
+    probe = empty(64, 64, dtype=torch.float32).fill_(1 + 2**-10)
+    with at_bfloat16():
+        return bool(((probe @ probe) / 64 - (1 + 2**-10) ** 2).abs().max() < 1e-5)
+
+
+@lru_cache(maxsize=1)
+def keep_memory():
+    """Linux's malloc gives large blocks back to the system, to take them again page by page in the next step, until it
+    has seen the largest that it considers, 32 MiB, freed once: M_MMAP_THRESHOLD in mallopt(3)."""
+    empty(2**25 - 2**16, dtype=torch.uint8)
+
+
+PROBING = threading.Lock()  # so that no thread begins during another's probe
+
+
+def fast_products(device):
+    """A context in which the CPU multiplies float32 matrices faster if they stay exact.
+
+    At "bf16" torch multiplies with oneDNN instead of MKL, which is faster on AMD's processors; on those with units for
+    bfloat16 it may round. Before version 2.9 torch has no such setting.
+    """
+    if device.type != "cpu":
+        return contextlib.nullcontext()
+    with PROBING:
+        keep_memory()
+        exact = hasattr(torch.backends.mkldnn, "matmul") and exact_at_bfloat16()
+    return at_bfloat16() if exact else contextlib.nullcontext()

@@ -159,7 +159,7 @@ def train_torch(kind, optimizers, autocast, recipe, pieces, draw, curve):
     return training.predict_average
 
 
-MUON_LENGTHS = 17_500, 20_000, 35_000
+MUON_LENGTHS = 16_000, 17_500, 35_000
 # name: (the model, the recipe, lengths in pairs)
 OURS = {
     "ours, the report's recipe": (m.Model, REPORT, (30_000,)),

@@ -313,6 +313,19 @@ def test_wide_convolutions_in_bfloat16(block, data, seed):
         assert ours.dtype == torch.float32 and error <= 0.03 * scale, f"{options} on {shape}: {error / scale:.1e}"
 
 
+@pytest.mark.parametrize("block", [Conv2d, TransposeConv2d])
+@pytest.mark.parametrize(
+    "channels, groups, rounded",
+    [((3, 64), 1, False), ((64, 31), 1, False), ((32, 32), 1, True), ((64, 64), 4, False), ((64, 96), 2, True)],
+)
+def test_a_precision_rounds_where_there_are_many_channels(block, channels, groups, rounded):
+    layer = block(*channels, 3, groups=groups)
+    x = torch.randn(2, channels[0], 8, 8, generator=generator(0))
+    exact = layer(x)
+    layer.precision = torch.bfloat16
+    assert torch.equal(layer(x), exact) != rounded
+
+
 @DTYPES
 @pytest.mark.parametrize(
     "block, arguments, shape",
