@@ -4,16 +4,16 @@
 
 Every training starts from the same weights and sees the same pairs, augmented alike. Several times on its way, and in
 the end, the weights that a user would take, the running average where there is one, are measured on VAL_DATA. Its
-seconds are those of its steps: neither drawing pairs nor measuring counts. Schedules depend on the length, so each
-length is a training of its own. AdamW's learning rate is the one that is best on photos set aside, at the first length;
-its schedule is a cosine, or linear as that of our short trainings, which torch's Muon has, too.
-Ours multiplies in bfloat16 where that is faster, so torch's Muon is also there with autocast. The result,
-benchmarks/results/time-to-quality-UNITS.json, is named as `benchmarks.speed` names its own. Keep the machine quiet:
-about forty minutes on two cores.
+seconds are its pairs times what one takes in its steps, which is measured first, for all methods in turn: so a machine
+that is now faster, now slower, is the same for all. Schedules depend on the length, so each length is a training of its
+own. AdamW's learning rate is the one that is best on photos set aside, at the first length; its schedule is a cosine, or
+linear as that of our short trainings, which torch's Muon has, too. Ours multiplies in bfloat16 where that is faster, so
+torch's Muon is also there with autocast. The result, benchmarks/results/time-to-quality-UNITS.json, is named as
+`benchmarks.speed` names its own. Keep the machine quiet for the first four minutes; the trainings take some forty more
+on two cores.
 """
 
 import argparse
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,30 +29,14 @@ from Proj_Miniproject2.others.photos import PairStream, fresh, load_photos, spli
 from Proj_Miniproject2.others.recipes import DEEP, REPORT, SHORT, Run
 from Proj_Miniproject2.others.train import VALIDATION_PAIRS, VALIDATION_SEED
 
-from .speed import RESULTS, Torchs, machine
+from .speed import RESULTS, Torchs, in_turn, machine
 
 GOALS = ("24.5", "25.0", "25.17")  # dB; the last is the best from-scratch network of the class
 PIECE = 5_000  # pairs from one measuring to the next, about
+TIMED, ROUNDS = 640, 5  # pairs of a method in its turn
 
 
-class Curve:
-    """What a training reaches over the seconds that it takes."""
-
-    def __init__(self, noisy, clean):
-        self.noisy, self.clean, self.points, self.seconds = noisy, clean, [], 0
-        self.begin = time.perf_counter()
-
-    def measure(self, pairs, predict):
-        """Add a point: after so many pairs. The clock stands still meanwhile, until `start`."""
-        self.seconds += time.perf_counter() - self.begin
-        score = round(psnr(predict(self.noisy), self.clean), 3)
-        self.points.append({"pairs": pairs, "seconds": round(self.seconds, 2), "psnr": score})
-
-    def start(self):
-        self.begin = time.perf_counter()
-
-
-def train_ours(kind, recipe, pieces, draw, curve):
+def train_ours(kind, recipe, pieces, draw, measure):
     """Train a model of some kind with `Model.fit`; returns the function that denoises."""
     model, seen = kind(), 0
     shadow = kind()  # which holds the running average, to measure it
@@ -62,14 +46,13 @@ def train_ours(kind, recipe, pieces, draw, curve):
         if epoch:
             for ours, theirs in zip(shadow.network.param(), model.optimizer.params, strict=True):
                 ours.copy_(theirs.state["average"] if recipe.average else theirs.value)
-            curve.measure(seen, shadow.predict)
+            measure(seen, shadow.predict)
         inputs, targets = draw(epoch)
         seen += len(inputs)
-        curve.start()
         return inputs, targets
 
     model.fit(pairs, pieces, recipe=recipe)
-    curve.measure(seen, model.predict)
+    measure(seen, model.predict)
     return model.predict
 
 
@@ -146,20 +129,19 @@ def muon(lr, weight_decay=m.DEFAULT.weight_decay):
     return [of_matrices, of_biases]
 
 
-def train_torch(kind, optimizers, autocast, recipe, pieces, draw, curve):
+def train_torch(kind, optimizers, autocast, recipe, pieces, draw, measure):
     """Train `torch.nn` by what else is in a recipe; returns the function that denoises."""
     training, seen = TorchTraining(kind(), optimizers, recipe, autocast), 0
     rng = torch.Generator().manual_seed(0)
     for epoch in range(pieces):
         pairs = draw(epoch)
-        curve.start()
         training.train(pairs, (epoch / pieces, (epoch + 1) / pieces), rng)
         seen += len(pairs[0])
-        curve.measure(seen, training.predict_average)
+        measure(seen, training.predict_average)
     return training.predict_average
 
 
-MUON_LENGTHS = 16_000, 17_500, 35_000
+MUON_LENGTHS = 17_500, 35_000
 # name: (the model, the recipe, lengths in pairs)
 OURS = {
     "ours, the report's recipe": (m.Model, REPORT, (30_000,)),
@@ -195,6 +177,17 @@ def trainings(learning_rates, found):
                 learning_rates = [best_rate(found[name])[0]["lr"]]
 
 
+def seconds_per_pair(pairs, rounds):
+    """What a pair takes in every method's training: a dict."""
+    versions, rng = {}, torch.Generator().manual_seed(0)
+    for name, (kind, recipe, _) in OURS.items():
+        versions[name] = partial(kind().fit, lambda epoch: pairs, 1, recipe=recipe)
+    for name, (kind, optimizers, autocast, recipe, _) in TORCH.items():
+        training = TorchTraining(kind(), optimizers(1e-3), recipe, autocast)
+        versions[name] = partial(training.train, pairs, (0, 1), rng)
+    return {name: seconds / len(pairs[0]) for name, seconds in in_turn(versions, rounds).items()}
+
+
 def seconds_to(goal, runs):
     """When the first of the trainings' curves gets there; None if none does."""
     return min((point["seconds"] for run in runs for point in run["curve"] if point["psnr"] >= goal), default=None)
@@ -217,18 +210,24 @@ def main(args=None):
     noisy, clean = (images[: 20 if args.quick else None] for images in read_pair(args.val_data))
     photos, held_out = split(load_photos(args.photos))
     set_aside, _, truth = PairStream(held_out).draw_with_clean(20 if args.quick else VALIDATION_PAIRS, VALIDATION_SEED)
-    found = {}
+    draw = fresh(photos, Run(pairs=64 if args.quick else TIMED))
+    per_pair, found = seconds_per_pair(draw(0), 1 if args.quick else ROUNDS), {}
     for name, lr, pairs, train in trainings(args.learning_rates, found):
         torch.manual_seed(0)
-        pieces = 2 if args.quick else round(pairs / PIECE)
-        draw, curve = fresh(photos, Run(pairs=64 if args.quick else pairs // pieces)), Curve(noisy, clean)
-        predict = train(pieces, draw, curve)
+        pieces, curve = 2 if args.quick else round(pairs / PIECE), []
+
+        def measure(seen, predict, name=name, curve=curve):
+            score = round(psnr(predict(noisy), clean), 3)
+            curve.append({"pairs": seen, "seconds": round(seen * per_pair[name], 2), "psnr": score})
+
+        predict = train(pieces, fresh(photos, Run(pairs=64 if args.quick else pairs // pieces)), measure)
         score = round(psnr(predict(set_aside), truth), 3)
-        run = {"pairs": curve.points[-1]["pairs"], "lr": lr, "held_out_psnr": score, "curve": curve.points}
+        run = {"pairs": curve[-1]["pairs"], "lr": lr, "held_out_psnr": score, "curve": curve}
         found.setdefault(name, []).append(run)
-        print(f"{name}, lr {lr:g}:", run["curve"][-1], flush=True)
+        print(f"{name}, lr {lr:g}:", curve[-1], flush=True)
     results = {
         "machine": machine(),
+        "seconds per pair": per_pair,
         "trainings": found,
         "seconds to": {
             n: {goal: seconds_to(float(goal), best_rate(runs)) for goal in GOALS} for n, runs in found.items()
