@@ -587,9 +587,9 @@ class Patches(Maps):
         self.patch = [(x_channels // layer.groups, *layer.kernel_size)[axis] for axis in self.order]
         self.axes = (3, 0, 1, 2, *(4 + axis for axis in self.order))  # of N, H', W', G, C / G, K0, K1
 
-    def numel(self, y_channels):
-        """Numbers of one lifted image."""
-        return math.prod(self.count) * max(self.groups * math.prod(self.patch), y_channels)
+    def numel(self, channels):
+        """Numbers of one lifted image; `channels` are those of x or y, whichever has more."""
+        return math.prod(self.count) * max(self.groups * math.prod(self.patch), channels)
 
     def lift_x(self, x):
         padded = placed(x, self.padding, self.x_size, self.extent, self.dtype).unflatten(3, (self.groups, -1))
@@ -709,7 +709,7 @@ class Convolution(Module):
     def in_parts(self, function, maps, *shape):
         """Images of `shape`, as `function(part)` makes them of equal slices of the batch, whose lifted forms stay in
         the processor's cache."""
-        n, bytes_each = shape[0], maps.numel(self.y_channels) * maps.dtype.itemsize
+        n, bytes_each = shape[0], maps.numel(max(self.x_channels, self.y_channels)) * maps.dtype.itemsize
         pieces = -(-n // max(maps.piece // max(bytes_each, 1), 1))
         if pieces == 1:
             return function(slice(n)).to(self.weight.dtype).contiguous()
@@ -1634,9 +1634,9 @@ class MinimalFiltering(Maps):
         self.lift_x, self.lower_x = self.x.lift, self.x.lower
         self.lift_y, self.lower_y = self.y.lift, self.y.lower
 
-    def numel(self, y_channels):
-        """Numbers of one lifted image."""
-        return len(self.x.matrix) * math.prod(self.x.count) * max(self.cell_channels, y_channels)
+    def numel(self, channels):
+        """Numbers of one lifted image; `channels` are those of x or y, whichever has more."""
+        return len(self.x.matrix) * math.prod(self.x.count) * max(self.cell_channels, channels)
 
     def lift_w(self, w):
         return self.w.lift(w.permute(2, 3, 1, 0).flatten(2)[None]).view(len(self.w.matrix), -1, len(w))

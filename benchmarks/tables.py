@@ -40,6 +40,7 @@ TRAININGS = {
     "muon": "Muon, without weight decay",
     "mixed": "Adam, without weight decay, Gaussian pairs among the others at the end",
     "default": "`Model().train(noisy1, noisy2)`, fixed pairs",
+    "short": "`train --run short`: the soonest good, fresh pairs",
     "one-epoch": "`Model().train(noisy1, noisy2, num_epochs=1)`",
     "report": "the report's recipe, fixed pairs",
 }

@@ -5,12 +5,12 @@
 Every training starts from the same weights and sees the same pairs, augmented alike. Several times on its way, and in
 the end, the weights that a user would take, the running average where there is one, are measured on VAL_DATA. Its
 seconds are its pairs times what one takes in its steps, which is measured first, for all methods in turn: so a machine
-that is now faster, now slower, is the same for all. Schedules depend on the length, so each length is a training of its
-own. AdamW's learning rate is the one that is best on photos set aside, at the first length; its schedule is a cosine, or
-linear as that of our short trainings, which torch's Muon has, too. Ours multiplies in bfloat16 where that is faster, so
-torch's Muon is also there with autocast. The result, benchmarks/results/time-to-quality-UNITS.json, is named as
-`benchmarks.speed` names its own. Keep the machine quiet for the first four minutes; the trainings take some forty more
-on two cores.
+that is now faster, now slower, is the same for all. Schedules depend on the length, so each length is a training of
+its own. AdamW's learning rate is the one that is best on photos set aside, at the first length; its schedule is a
+cosine, or linear as that of our short trainings, which torch's Muon has, too. Ours multiplies in bfloat16 where that
+is faster, so torch's Muon is also there with autocast. The result, benchmarks/results/time-to-quality-UNITS.json, is
+named as `benchmarks.speed` names its own. Keep the machine quiet for the first four minutes; the trainings take some
+forty more on two cores.
 """
 
 import argparse
