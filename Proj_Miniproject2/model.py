@@ -1106,7 +1106,7 @@ class Model:
         if num_epochs is not None:
             recipe = replace(recipe, num_epochs=num_epochs)
         # By way of JSON, as not all that JSON takes (NumPy's floats, say) can be read from a checkpoint.
-        run = {"recipe": recipe.describe(), "seed": int(seed), "about": about}
+        run = {"recipe": described(recipe), "seed": int(seed), "about": about}
         run = json.loads(json.dumps(run, allow_nan=False))
         before = self.network.state_dict()
         self.optimizer = recipe.make_optimizer(self.network.param())
@@ -1275,7 +1275,7 @@ def cosine(progress):
 
 
 def described(what):
-    """The fields of a dataclass, functions by their names: a dict."""
+    """The fields of a dataclass, functions by their names: a dict of what JSON and checkpoints can hold."""
     values = {field.name: getattr(what, field.name) for field in fields(what)}
     return {name: getattr(v, "__name__", repr(v)).lower() if callable(v) else v for name, v in values.items()}
 
@@ -1329,10 +1329,6 @@ class Recipe:
     def lr_at(self, progress):
         """The learning rate after the part `progress`, in (0, 1), of the training."""
         return self.lr * (min(1, progress / self.warmup) if self.warmup else 1) * self.schedule(progress)
-
-    def describe(self):
-        """All fields as a dict of what JSON and checkpoints can hold."""
-        return described(self)
 
     def dtype(self, device):
         """The dtype of the products on a device."""

@@ -203,7 +203,7 @@ class Run:
     def describe(self):
         """All fields, with the recipe's among them, as a dict of what JSON and checkpoints can hold."""
         values = described(self)
-        recipe = values.pop("recipe").describe()
+        recipe = described(values.pop("recipe"))
         return values | {"start": self.start and Path(self.start).name} | recipe
 
 
