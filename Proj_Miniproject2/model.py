@@ -691,8 +691,9 @@ class Convolution(Module):
 
     def maps(self, n, x_size, y_size):
         """The maps for n images."""
-        padding, few = tuple(before for before, _ in self.pad()), min(self.x_channels, self.y_channels) // self.groups
-        dtype = self.precision if self.precision and few >= WORTH_ROUNDING else self.weight.dtype
+        padding, dtype = tuple(before for before, _ in self.pad()), self.weight.dtype
+        if self.precision and min(self.x_channels, self.y_channels) // self.groups >= WORTH_ROUNDING:
+            dtype = self.precision
         # Of a small single image, which torch takes by patches, too, not even the last digit should differ.
         exact = n == 1 and math.prod(x_size) * self.x_channels <= 20480
         faster = None if exact else faster_maps(self, n, x_size, y_size, padding, dtype)

@@ -210,8 +210,11 @@ def main(args=None):
     noisy, clean = (images[: 20 if args.quick else None] for images in read_pair(args.val_data))
     photos, held_out = split(load_photos(args.photos))
     set_aside, _, truth = PairStream(held_out).draw_with_clean(20 if args.quick else VALIDATION_PAIRS, VALIDATION_SEED)
-    draw = fresh(photos, Run(pairs=64 if args.quick else TIMED))
-    per_pair, found = seconds_per_pair(draw(0), 1 if args.quick else ROUNDS), {}
+
+    def draws_of(pairs):
+        return fresh(photos, Run(pairs=64 if args.quick else pairs))
+
+    per_pair, found = seconds_per_pair(draws_of(TIMED)(0), 1 if args.quick else ROUNDS), {}
     for name, lr, pairs, train in trainings(args.learning_rates, found):
         torch.manual_seed(0)
         pieces, curve = 2 if args.quick else round(pairs / PIECE), []
@@ -220,7 +223,7 @@ def main(args=None):
             score = round(psnr(predict(noisy), clean), 3)
             curve.append({"pairs": seen, "seconds": round(seen * per_pair[name], 2), "psnr": score})
 
-        predict = train(pieces, fresh(photos, Run(pairs=64 if args.quick else pairs // pieces)), measure)
+        predict = train(pieces, draws_of(pairs // pieces), measure)
         score = round(psnr(predict(set_aside), truth), 3)
         run = {"pairs": curve[-1]["pairs"], "lr": lr, "held_out_psnr": score, "curve": curve}
         found.setdefault(name, []).append(run)

@@ -28,7 +28,7 @@ MUTATIONS = [
     ("HALO = 10", "HALO = 9", "test_networks"),
     ("(m - 1) * s + k - p) for", "m * s + k - p) for", "test_blocks"),
     ("if not 0 <= getattr(self, name) < 1:", "if not 0 <= getattr(self, name) <= 1:", "test_bad_input"),
-    (">= WORTH_ROUNDING else", "> WORTH_ROUNDING else", "test_blocks"),
+    (">= WORTH_ROUNDING:", "> WORTH_ROUNDING:", "test_blocks"),
     # missing accumulation, missing parts
     ("columns.add_(W.view", "columns.copy_(W.view", "test_blocks"),
     ("y.addmm_(x, w, beta=min(k, 1))", "y.addmm_(x, w, beta=0)", "test_networks"),
