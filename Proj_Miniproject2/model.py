@@ -743,7 +743,7 @@ class Convolution(Module):
             lambda part: self.adjoint(maps, W, images[part], grads[part], weight_grad), maps, *images.shape
         )
         if self.bias is not None:
-            self.parameters["bias"].grad.add_(grads.sum((0, 1, 2)))
+            self.parameters["bias"].grad.add_(grads.sum(2).sum((0, 1)))
         return self.like(gradwrtoutput, input_grads)
 
     def biased(self, images):
@@ -1232,6 +1232,7 @@ class Muon(Optimizer):
         self.lr, self.weight_decay, self.momentum = lr, weight_decay, momentum
 
     def step(self):
+        matrices = []
         for parameter in self.params:
             (value, grad), state = parameter, parameter.state
             if "velocity" not in state:
@@ -1239,35 +1240,45 @@ class Muon(Optimizer):
             velocity = state["velocity"].lerp_(grad, 1 - self.momentum)
             ahead = grad.lerp(velocity, self.momentum)
             # The order of the columns doesn't matter: that in which the layers' weights lie in memory saves a copy.
-            turned = ahead.movedim(1, -1) if ahead.dim() > 1 else ahead[None]
-            matrix = turned.flatten(1)
-            rows, columns = matrix.shape
-            matrix = orthogonalize(matrix) if rows <= columns else orthogonalize(matrix.t()).t()
-            step = matrix.view(turned.shape).movedim(-1, 1).view_as(value)
-            value.mul_(1 - self.lr * self.weight_decay)
-            value.add_(step, alpha=-self.lr * max(1, rows / columns) ** 0.5)
+            matrices.append(ahead.movedim(1, -1).flatten(1) if ahead.dim() > 1 else ahead[None])
+        for (value, _), step in zip(self.params, orthogonalize(matrices), strict=True):
+            rows, columns = step.shape
+            turned = value.movedim(1, -1) if value.dim() > 1 else value
+            turned.mul_(1 - self.lr * self.weight_decay)
+            turned.add_(step.view(turned.shape), alpha=-self.lr * max(1, rows / columns) ** 0.5)
 
 
-def orthogonalize(matrix):
-    """U S' V' for a matrix U S V' with no more rows than columns; S' lies in 0.68 ... 1.14 unless S is below |S| / 100.
+def orthogonalize(matrices):
+    """U S' V' for every matrix U S V'; S' lies in 0.68 ... 1.14 unless S is below |S| / 100.
 
     Five steps X <- a X + b (X X') X + c (X X')^2 X of Newton, Schulz and Jordan's coefficients. X keeps the form Q X0,
-    with Q and the Gram matrix X X' polynomials of X0 X0', so that only square matrices need be multiplied on the way.
+    with Q and the Gram matrix X X' polynomials of X0 X0', so that only square matrices need be multiplied on the way:
+    those of one size at once.
     """
+    wide = [matrix if len(matrix) <= matrix.shape[1] else matrix.t() for matrix in matrices]
+    wide = [matrix / matrix.norm().clamp(min=1e-7) for matrix in wide]
+    for rows in {len(matrix) for matrix in wide}:
+        alike = [i for i, matrix in enumerate(wide) if len(matrix) == rows]
+        factors = orthogonal_factors(torch.cat([(wide[i] @ wide[i].t())[None] for i in alike]))
+        for i, factor in zip(alike, factors, strict=True):
+            wide[i] = factor @ wide[i]
+    return [step if step.shape == matrix.shape else step.t() for step, matrix in zip(wide, matrices, strict=True)]
+
+
+def orthogonal_factors(gram):
+    """The Q of each of a stack of Gram matrices."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    matrix = matrix / matrix.norm().clamp(min=1e-7)
-    gram = matrix @ matrix.t()
-    identity = gram.clone().zero_().fill_diagonal_(1)
+    identity = gram[0].clone().zero_().fill_diagonal_(1)
 
     def next_factor(gram):
-        return a * identity + b * gram + c * (gram @ gram)
+        return a * identity + b * gram + c * multiply(gram, gram)
 
     factors = factor = next_factor(gram)
     for _ in range(4):
-        gram = factor @ gram @ factor
+        gram = multiply(multiply(factor, gram), factor)
         factor = next_factor(gram)
-        factors = factor @ factors
-    return factors @ matrix
+        factors = multiply(factor, factors)
+    return factors
 
 
 def cosine(progress):
@@ -1360,7 +1371,7 @@ def augment(inputs, targets, rng):
 # can be taken away, with the line of `Convolution.maps` that asks it.
 
 MANY_PIXELS = 500  # of y in a batch: from there on it pays to be clever
-ROW = 32  # numbers in a patch of one row, from which on it is worth a product of its own
+ROW = 12  # numbers in a patch of one row, with groups twice as many, from which on it is worth a product of its own
 TILE = 3  # cells of x in one tile of minimal filtering, a side
 FEWER = 0.5  # of the textbook's products: from there on minimal filtering pays
 MANY_CHANNELS = 40  # on both sides, those of a cell on the x side: from there on minimal filtering pays
@@ -1384,59 +1395,68 @@ def faster_maps(layer, n, x_size, y_size, padding, dtype):
         turned = [d * (k - 1) - p for d, k, p in zip(layer.dilation, layer.kernel_size, padding, strict=True)]
         kind = Rows if layer.kernel_size[1] * o >= ROW else Patches
         return Turned(kind(layer, o, y_size, x_size, turned, dtype))
-    if layer.stride[0] == 1 < layer.kernel_size[0] and layer.kernel_size[1] * c // layer.groups >= ROW:
+    long = layer.kernel_size[1] * c >= layer.groups * (ROW if layer.groups == 1 else 2 * ROW)
+    if layer.stride[0] == 1 < layer.kernel_size[0] and long:
         return Rows(layer, c, x_size, y_size, padding, dtype)
     return None
 
 
 class Rows(Patches):
     """Patches of a single row of the kernel: a K0-th of the copying, as all rows of the kernel need the same ones, only
-    further down. So Y is a sum of K0 products X_k W_k. For layers without a stride between rows.
+    further down. So Y is a sum of K0 products X_k W_k. For layers without a stride between rows. With groups, whose
+    patches are dear to copy, and no stride at all, patches of a single pixel, which are x itself, and K0 K1 products.
 
-    The images stand one below the other, those of y with as many rows as padded x has, H0. The last of these mean
-    nothing, and are zero where y is lifted. So each X_k is a part of X, which need not be copied.
+    The images stand one below the other, those of y with as many rows as padded x has, H0, and with patches of a pixel
+    with as many columns. The last of these mean nothing, and are zero where y is lifted. So each X_k is a part of X,
+    which need not be copied.
 
-    x <-> X (G, N H0 W', K1 C / G),  y <-> Y (G, N H0 W', O / G),  w <-> W (K0, G, K1 C / G, O / G)
+    With A pixels in a patch and W0 in a row:
+    x <-> X (G, N H0 W0, A C / G),  y <-> Y (G, N H0 W0, O / G),  w <-> W (K0, K1 / A, G, A C / G, O / G)
     """
 
-    piece = 2**22
+    piece = 3 * 2**21
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.window, self.step, self.gap = ((1, columns) for _, columns in (self.window, self.step, self.gap))
-        self.count, self.patch = (self.extent[0], self.y_size[1]), (1, *self.patch[1:])
+        pixelwise = self.groups > 1 and self.step == (1, 1)
+        columns, width = (1, self.extent[1]) if pixelwise else (self.kernel_size[1], self.y_size[1])
+        self.tops = [
+            i * self.dilation[0] * width + j * self.dilation[1]
+            for i, j in product(range(self.kernel_size[0]), range(0, self.kernel_size[1], columns))
+        ]
+        self.window, self.step, self.gap = (1, columns), (1, self.step[1]), (1, self.gap[1])
+        self.count, self.patch = (self.extent[0], width), (1, columns, self.patch[2])
 
     def columns(self, w):
-        """(O, C / G, K0, K1) -> a view (K0, G, 1, K1, C / G, O / G)"""
-        return w.unflatten(0, (self.groups, -1)).permute(3, 0, 4, 2, 1).unsqueeze(2)
+        """(O, C / G, K0, K1) -> a view (K0, K1 / A, G, 1, A, C / G, O / G)"""
+        w = w.unflatten(3, (-1, self.window[1])).unflatten(0, (self.groups, -1))  # G, O / G, C / G, K0, K1 / A, A
+        return w.permute(3, 4, 0, 5, 2, 1).unsqueeze(3)
 
     def lift_y(self, y):
         return super().lift_y(placed(y, (0, 0), self.y_size, self.count, self.dtype))
 
     def lower_y(self, Y, o):
-        return super().lower_y(Y, o)[:, : self.y_size[0]]
+        return super().lower_y(Y, o)[:, : self.y_size[0], : self.y_size[1]]
 
     def below(self, X):
-        """X_k for every row k of the kernel: views, all of the same height, the first of them from the top on"""
-        rows, width = self.count
-        pixels = X.shape[1] - (rows - self.y_size[0]) * width
-        tops = range(0, self.kernel_size[0] * self.dilation[0], self.dilation[0])
-        return [X[:, top * width : top * width + pixels] for top in tops]
+        """X_k for every k: views, all of the same height, the first of them from the top on"""
+        pixels = X.shape[1] - self.tops[-1]
+        return [X[:, top : top + pixels] for top in self.tops]
 
     # One product at a time, as torch copies matrices of a stack that don't stand side by side. The first one replaces
     # what was there.
 
     def y_from(self, X, W):
-        Y = X.new_empty(*X.shape[:2], W.shape[3])
-        for k, (X_k, W_k) in enumerate(zip(self.below(X), W, strict=True)):
+        Y = X.new_empty(X.shape[1], self.groups, W.shape[-1]).transpose(0, 1)
+        for k, (X_k, W_k) in enumerate(zip(self.below(X), W.flatten(0, 1), strict=True)):
             for y, x, w in zip(self.below(Y)[0], X_k, W_k, strict=True):
                 y.addmm_(x, w, beta=min(k, 1))
         return Y
 
     def x_from(self, Y, W):
-        X, Y = Y.new_empty(*Y.shape[:2], W.shape[2]), self.below(Y)[0]
+        X, Y = Y.new_empty(Y.shape[1], self.groups, W.shape[-2]).transpose(0, 1), self.below(Y)[0]
         X[:, Y.shape[1] :] = 0
-        for k, (X_k, W_k) in enumerate(zip(self.below(X), W, strict=True)):
+        for k, (X_k, W_k) in enumerate(zip(self.below(X), W.flatten(0, 1), strict=True)):
             for x, y, w in zip(X_k, Y, W_k, strict=True):
                 x.addmm_(y, w.t(), beta=min(k, 1))
         return X
@@ -1489,7 +1509,7 @@ class Shifts(Patches):
         return X
 
     def w_from(self, X, Y):
-        return torch.cat([(x_k * Y).sum((0, 1, 2))[None] for x_k in self.shifts(X)])
+        return torch.cat([(x_k * Y).sum(2).sum((0, 1))[None] for x_k in self.shifts(X)])
 
 
 class Turned(Maps):
