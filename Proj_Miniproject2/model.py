@@ -1259,26 +1259,22 @@ def orthogonalize(matrices):
     wide = [matrix / matrix.norm().clamp(min=1e-7) for matrix in wide]
     for rows in {len(matrix) for matrix in wide}:
         alike = [i for i, matrix in enumerate(wide) if len(matrix) == rows]
-        factors = orthogonal_factors(torch.cat([(wide[i] @ wide[i].t())[None] for i in alike]))
-        for i, factor in zip(alike, factors, strict=True):
-            wide[i] = factor @ wide[i]
+        gram = torch.cat([(wide[i] @ wide[i].t())[None] for i in alike])
+        factors = factor = next_factor(gram)
+        for _ in range(4):
+            gram = factor @ gram @ factor
+            factor = next_factor(gram)
+            factors = factor @ factors
+        for i, Q in zip(alike, factors, strict=True):
+            wide[i] = Q @ wide[i]
     return [step if step.shape == matrix.shape else step.t() for step, matrix in zip(wide, matrices, strict=True)]
 
 
-def orthogonal_factors(gram):
-    """The Q of each of a stack of Gram matrices."""
-    a, b, c = 3.4445, -4.7750, 2.0315
-    identity = gram[0].clone().zero_().fill_diagonal_(1)
-
-    def next_factor(gram):
-        return a * identity + b * gram + c * multiply(gram, gram)
-
-    factors = factor = next_factor(gram)
-    for _ in range(4):
-        gram = multiply(multiply(factor, gram), factor)
-        factor = next_factor(gram)
-        factors = multiply(factor, factors)
-    return factors
+def next_factor(gram):
+    """a + b X X' + c (X X')^2"""
+    factor = gram.baddbmm(gram, gram, beta=-4.7750, alpha=2.0315)
+    factor.diagonal(dim1=1, dim2=2).add_(3.4445)
+    return factor
 
 
 def cosine(progress):
