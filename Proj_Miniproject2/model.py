@@ -247,7 +247,7 @@ class ReLU(Module):
         (output,) = self.recall()
         check_like(self, gradwrtoutput, output)
         grad = gradwrtoutput.detach()
-        if (output.sum() + grad.sum()).isfinite():
+        if math.isfinite(output.sum() + grad.sum()):
             return output.sign().mul_(grad)  # the same, several times as fast
         return grad.masked_fill(output <= 0, 0)
 
@@ -1239,6 +1239,7 @@ class Muon(Optimizer):
                 state["velocity"] = grad.clone().zero_()
             velocity = state["velocity"].lerp_(grad, 1 - self.momentum)
             ahead = grad.lerp(velocity, self.momentum)
+            ahead /= ahead.norm().clamp(min=1e-7)
             # The order of the columns doesn't matter: that in which the layers' weights lie in memory saves a copy.
             matrices.append(ahead.movedim(1, -1).flatten(1) if ahead.dim() > 1 else ahead[None])
         for (value, _), step in zip(self.params, orthogonalize(matrices), strict=True):
@@ -1249,14 +1250,13 @@ class Muon(Optimizer):
 
 
 def orthogonalize(matrices):
-    """U S' V' for every matrix U S V'; S' lies in 0.68 ... 1.14 unless S is below |S| / 100.
+    """U S' V' for every matrix U S V' of norm 1; S' lies in 0.68 ... 1.14 where S is above 0.01.
 
     Five steps X <- a X + b (X X') X + c (X X')^2 X of Newton, Schulz and Jordan's coefficients. X keeps the form Q X0,
     with Q and the Gram matrix X X' polynomials of X0 X0', so that only square matrices need be multiplied on the way:
     those of one size at once.
     """
     wide = [matrix if len(matrix) <= matrix.shape[1] else matrix.t() for matrix in matrices]
-    wide = [matrix / matrix.norm().clamp(min=1e-7) for matrix in wide]
     for rows in {len(matrix) for matrix in wide}:
         alike = [i for i, matrix in enumerate(wide) if len(matrix) == rows]
         gram = torch.cat([(wide[i] @ wide[i].t())[None] for i in alike])

@@ -1159,7 +1159,8 @@ def muon_step(matrix):
 def test_muon_moves_by_the_polynomial_of_the_singular_values(
     dtype, sizes, kernel, lr, momentum, weight_decay, steps, seed
 ):
-    net = Sequential(Conv2d(*sizes, kernel)).to(dtype)
+    # matrices of one size, which are multiplied at once, and of others
+    net = Sequential(Conv2d(*sizes, kernel), TransposeConv2d(*sizes, kernel), Conv2d(*sizes, 1)).to(dtype)
     expected = [v.to(torch.float64).clone() for v in values_of(net)]
     velocities = [torch.zeros_like(v) for v in expected]
     optimizer, draws = Muon(net.param(), lr, weight_decay, momentum), generator(seed)
