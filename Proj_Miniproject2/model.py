@@ -743,6 +743,7 @@ class Convolution(Module):
             lambda part: self.adjoint(maps, W, images[part], grads[part], weight_grad), maps, *images.shape
         )
         if self.bias is not None:
+            # In two steps, as then each core adds up what it has written: several times as fast.
             self.parameters["bias"].grad.add_(grads.sum(2).sum((0, 1)))
         return self.like(gradwrtoutput, input_grads)
 
@@ -1391,8 +1392,8 @@ def faster_maps(layer, n, x_size, y_size, padding, dtype):
         turned = [d * (k - 1) - p for d, k, p in zip(layer.dilation, layer.kernel_size, padding, strict=True)]
         kind = Rows if layer.kernel_size[1] * o >= ROW else Patches
         return Turned(kind(layer, o, y_size, x_size, turned, dtype))
-    long = layer.kernel_size[1] * c >= layer.groups * (ROW if layer.groups == 1 else 2 * ROW)
-    if layer.stride[0] == 1 < layer.kernel_size[0] and long:
+    row = layer.kernel_size[1] * c // layer.groups
+    if layer.stride[0] == 1 < layer.kernel_size[0] and row >= (ROW if layer.groups == 1 else 2 * ROW):
         return Rows(layer, c, x_size, y_size, padding, dtype)
     return None
 
@@ -1505,6 +1506,7 @@ class Shifts(Patches):
         return X
 
     def w_from(self, X, Y):
+        # In two steps, as in `Convolution.backward`.
         return torch.cat([(x_k * Y).sum(2).sum((0, 1))[None] for x_k in self.shifts(X)])
 
 
