@@ -695,14 +695,16 @@ class Convolution(Module):
         tensor = tensor.detach()
         return (tensor[None] if tensor.dim() == 3 else tensor).permute(0, 2, 3, 1)
 
-    def maps(self, n, x_size, y_size):
-        """The maps for n images."""
+    def maps(self, n, input_size, output_size, backward=False):
+        """The maps for n images, on their way forward or backward."""
+        x_size, y_size = self.x_and_y(input_size, output_size)
+        makes_x, _ = self.x_and_y(backward, not backward)
         padding, dtype = tuple(before for before, _ in self.pad()), self.weight.dtype
         if self.precision and min(self.x_channels, self.y_channels) // self.groups >= WORTH_ROUNDING:
             dtype = self.precision
         # Of a small single image, which torch takes by patches, too, not even the last digit should differ.
         exact = n == 1 and math.prod(x_size) * self.x_channels <= 20480
-        faster = None if exact else faster_maps(self, n, x_size, y_size, padding, dtype)
+        faster = None if exact else faster_maps(self, n, x_size, y_size, padding, dtype, makes_x)
         return faster or Patches(self, self.x_channels, x_size, y_size, padding, dtype, exact)
 
     def lift_w(self, maps):
@@ -731,7 +733,7 @@ class Convolution(Module):
         self.saved = None  # makes room
         size = tuple(images.shape[1:3])
         output_size = self.output_size(size)
-        maps = self.maps(len(images), *self.x_and_y(size, output_size))
+        maps = self.maps(len(images), size, output_size)
         W, shape = self.lift_w(maps), (len(images), *output_size, self.out_channels)
         output = self.in_parts(lambda part: self.apply(maps, W, images[part]), maps, *shape)
         output = self.like(input, output)
@@ -744,6 +746,9 @@ class Convolution(Module):
         grads = self.images(gradwrtoutput, self.out_channels)
         if gradwrtoutput.shape != shape:
             raise ValueError(f"{self!r} expected shape {tuple(shape)}, got {tuple(gradwrtoutput.shape)}")
+        back = self.maps(len(images), images.shape[1:3], grads.shape[1:3], backward=True)
+        if back.key != maps.key:
+            maps, W = back, self.lift_w(back)
         weight_grad = self.parameters["weight"].grad
         input_grads = self.in_parts(
             lambda part: self.adjoint(maps, W, images[part], grads[part], weight_grad), maps, *images.shape
@@ -1156,7 +1161,7 @@ class Model:
         rows, columns = (arange(self.on_grid(n)).clamp(max=n - 1).to(inputs.device) for n in (height, width))
         order = arange(n).new_tensor(rng.sample(range(n), n)).to(inputs.device)
         batches, total, seen = order.split(recipe.batch_size), 0, 0
-        for step, index in enumerate(batches):
+        for step, index in recipe.halved(batches, epoch):
             batch = [
                 t.detach()[index][:, :, rows][..., columns].to(self.device).float() / 255 for t in (inputs, targets)
             ]
@@ -1248,11 +1253,15 @@ class Muon(Optimizer):
             ahead /= ahead.norm().clamp(min=1e-7)
             # The order of the columns doesn't matter: that in which the layers' weights lie in memory saves a copy.
             matrices.append(ahead.movedim(1, -1).flatten(1) if ahead.dim() > 1 else ahead[None])
-        for (value, _), step in zip(self.params, orthogonalize(matrices), strict=True):
+        for (value, _), step in zip(self.params, self.directions(matrices), strict=True):
             rows, columns = step.shape
             turned = value.movedim(1, -1) if value.dim() > 1 else value
             turned.mul_(1 - self.lr * self.weight_decay)
             turned.add_(step.view(turned.shape), alpha=-self.lr * max(1, rows / columns) ** 0.5)
+
+    def directions(self, matrices):
+        """A step for every matrix, before it is multiplied by the learning rate."""
+        return orthogonalize(matrices)
 
 
 def orthogonalize(matrices):
@@ -1301,6 +1310,7 @@ class Recipe:
 
     num_epochs: int = 8
     batch_size: int = 32
+    small_batches: float = 0  # the part of the training, from its beginning on, in which batches are half as large
     optimizer: Callable = Muon  # takes the parameters, lr, weight_decay and momentum, and makes an optimiser of them
     lr: float = 0.02  # the learning rate at its highest
     momentum: float = 0.95  # of the optimiser, in [0, 1)
@@ -1332,7 +1342,7 @@ class Recipe:
             raise ValueError(f"lr must be positive and at most 1e30, got {self.lr}")
         if not 0 <= self.weight_decay <= 1e6:
             raise ValueError(f"weight_decay must lie in [0, 1e6], got {self.weight_decay}")
-        for name in ("momentum", "warmup", "average"):
+        for name in ("momentum", "warmup", "average", "small_batches"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if self.precision not in ("float32", "bfloat16", "auto"):
@@ -1340,6 +1350,12 @@ class Recipe:
 
     def make_optimizer(self, params):
         return self.optimizer(params, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum)
+
+    def halved(self, batches, epoch):
+        """(number, batch) of an epoch's batches; while batches are small, two halves with the number of the whole."""
+        for number, batch in enumerate(batches):
+            small = (epoch + number / len(batches)) / self.num_epochs < self.small_batches
+            yield from ((number, part) for part in batch.chunk(2 if small else 1))
 
     def lr_at(self, progress):
         """The learning rate after the part `progress`, in (0, 1), of the training."""
@@ -1380,8 +1396,9 @@ FEWER = 0.5  # of the textbook's products: from there on minimal filtering pays
 MANY_CHANNELS = 40  # on both sides, those of a cell on the x side: from there on minimal filtering pays
 
 
-def faster_maps(layer, n, x_size, y_size, padding, dtype):
-    """The maps for n images that are the fastest for a layer and exact enough; None for the textbook's."""
+def faster_maps(layer, n, x_size, y_size, padding, dtype, makes_x):
+    """The maps for n images that are the fastest for a layer and exact enough, where it makes x (and perhaps w) or y;
+    None for the textbook's."""
     c, o = layer.x_channels, layer.y_channels
     if n * math.prod(y_size) < MANY_PIXELS or layer.weight.dtype.itemsize < 4:  # sums of half precision lose too much
         return None
@@ -1394,12 +1411,13 @@ def faster_maps(layer, n, x_size, y_size, padding, dtype):
     many = min(math.prod(layer.stride) * c, o) >= MANY_CHANNELS
     if layer.groups == 1 and layer.dilation == (1, 1) and fewer and many:
         return MinimalFiltering(layer, taps, x_size, y_size, padding, dtype)
-    if layer.groups == 1 and layer.stride == (1, 1) and 2 * o <= c:
+    rows = layer.stride[0] == 1 < layer.kernel_size[0]
+    # Adding up what overlaps in x takes longer than to copy patches of y, unless y has more channels.
+    if layer.groups == 1 and layer.stride == (1, 1) and (2 * o <= c or makes_x and rows and o <= c):
         turned = [d * (k - 1) - p for d, k, p in zip(layer.dilation, layer.kernel_size, padding, strict=True)]
         kind = Rows if layer.kernel_size[1] * o >= ROW else Patches
         return Turned(kind(layer, o, y_size, x_size, turned, dtype))
-    row = layer.kernel_size[1] * c // layer.groups
-    if layer.stride[0] == 1 < layer.kernel_size[0] and row >= (ROW if layer.groups == 1 else 2 * ROW):
+    if rows and layer.kernel_size[1] * c // layer.groups >= (ROW if layer.groups == 1 else 2 * ROW):
         return Rows(layer, c, x_size, y_size, padding, dtype)
     return None
 
@@ -1517,7 +1535,8 @@ class Shifts(Patches):
 
 class Turned(Maps):
     """The maps of a convolution of stride 1 by those of its adjoint, where x and y change places: x is also the
-    convolution of y with the kernel turned round. For layers with few channels of y, of which less need be copied.
+    convolution of y with the kernel turned round. For layers with few channels of y, of which less need be copied, and
+    in place of `Rows` on the way to x.
     """
 
     def __init__(self, maps):

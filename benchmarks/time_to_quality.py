@@ -5,12 +5,12 @@
 Every training starts from the same weights and sees the same pairs, augmented alike. Several times on its way, and in
 the end, the weights that a user would take, the running average where there is one, are measured on VAL_DATA. Its
 seconds are its pairs times what one takes in its steps, which is measured first, for all methods in turn: so a machine
-that is now faster, now slower, is the same for all. Schedules depend on the length, so each length is a training of
-its own. AdamW's learning rate is the one that is best on photos set aside, at the first length; its schedule is a
-cosine, or linear as that of our short trainings, which torch's Muon has, too. Ours multiplies in bfloat16 where that
-is faster, so torch's Muon is also there with autocast. The result, benchmarks/results/time-to-quality-UNITS.json, is
-named as `benchmarks.speed` names its own. Keep the machine quiet for the first four minutes; the trainings take some
-forty more on two cores.
+that is now faster, now slower, is the same for all. Schedules depend on the length, so each length is a training of its
+own. AdamW's learning rate is the one that is best on photos set aside, at the first length; it has a cosine, or the
+linear schedule and the small first batches of our short trainings, which torch's Muon has, too. Ours multiplies in
+bfloat16 where that is faster, so torch's Muon is also there with autocast. The result,
+benchmarks/results/time-to-quality-UNITS.json, is named as `benchmarks.speed` names its own. Keep the machine quiet for
+the first four minutes; the trainings take some forty more on two cores.
 """
 
 import argparse
@@ -67,12 +67,11 @@ class TorchTraining(Torchs):
         self.values = list(self.network.parameters())
         self.average = [value.detach().clone() for value in self.values]
 
-    def train(self, pairs, progress, rng):
-        """A pass over pairs (inputs, targets), from the first to the second part in `progress` of the training."""
-        order = torch.randperm(len(pairs[0]), generator=rng).split(self.recipe.batch_size)
-        first, last = progress
-        for step, index in enumerate(order):
-            at = first + (last - first) * (step + 0.5) / len(order)
+    def train(self, pairs, epoch, rng):
+        """A pass over pairs (inputs, targets)."""
+        batches = torch.randperm(len(pairs[0]), generator=rng).split(self.recipe.batch_size)
+        for step, index in self.recipe.halved(batches, epoch):
+            at = (epoch + (step + 0.5) / len(batches)) / self.recipe.num_epochs
             for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
                 optimizer.param_groups[0]["lr"] = peak * self.recipe.lr_at(at) / self.recipe.lr
             batch = m.augment(*(images[index].float() / 255 for images in pairs), self)
@@ -131,17 +130,17 @@ def muon(lr, weight_decay=m.DEFAULT.weight_decay):
 
 def train_torch(kind, optimizers, autocast, recipe, pieces, draw, measure):
     """Train `torch.nn` by what else is in a recipe; returns the function that denoises."""
-    training, seen = TorchTraining(kind(), optimizers, recipe, autocast), 0
+    training, seen = TorchTraining(kind(), optimizers, replace(recipe, num_epochs=pieces), autocast), 0
     rng = torch.Generator().manual_seed(0)
     for epoch in range(pieces):
         pairs = draw(epoch)
-        training.train(pairs, (epoch / pieces, (epoch + 1) / pieces), rng)
+        training.train(pairs, epoch, rng)
         seen += len(pairs[0])
         measure(seen, training.predict_average)
     return training.predict_average
 
 
-MUON_LENGTHS = 17_500, 35_000
+MUON_LENGTHS = 15_000, 28_000
 # name: (the model, the recipe, lengths in pairs)
 OURS = {
     "ours, the report's recipe": (m.Model, REPORT, (30_000,)),
@@ -183,8 +182,8 @@ def seconds_per_pair(pairs, rounds):
     for name, (kind, recipe, _) in OURS.items():
         versions[name] = partial(kind().fit, lambda epoch: pairs, 1, recipe=recipe)
     for name, (kind, optimizers, autocast, recipe, _) in TORCH.items():
-        training = TorchTraining(kind(), optimizers(1e-3), recipe, autocast)
-        versions[name] = partial(training.train, pairs, (0, 1), rng)
+        training = TorchTraining(kind(), optimizers(1e-3), replace(recipe, num_epochs=1), autocast)
+        versions[name] = partial(training.train, pairs, 0, rng)
     return {name: seconds / len(pairs[0]) for name, seconds in in_turn(versions, rounds).items()}
 
 

@@ -30,7 +30,7 @@ def facts():
 def filtered(layer):
     """Whether minimal filtering takes the layer, for a batch of some size."""
     size = 32, 32
-    return isinstance(layer.maps(64, *layer.x_and_y(size, layer.output_size(size))), m.MinimalFiltering)
+    return isinstance(layer.maps(64, size, layer.output_size(size)), m.MinimalFiltering)
 
 
 def saving(layer):

@@ -342,6 +342,7 @@ RECIPES = {
     "unknown precision": (dict(precision="int8"), ValueError, "precision.*int8"),
     "momentum of 1": (dict(momentum=1), ValueError, "momentum.*1"),
     "negative warm-up": (dict(warmup=-0.1), ValueError, r"warmup.*-0\.1"),
+    "all batches small": (dict(small_batches=1), ValueError, "small_batches.*1"),
     "average of 1": (dict(average=1), ValueError, "average.*1"),
     "negative weight decay": (dict(weight_decay=-1), ValueError, "weight_decay.*-1"),
 }

@@ -25,7 +25,7 @@ from Proj_Miniproject2.model import (
     TransposeConv2d,
     Upsampling,
 )
-from Proj_Miniproject2.others.recipes import Adam
+from Proj_Miniproject2.others.recipes import Adam, RowMuon
 
 from .twins import twin as twin_of
 
@@ -1146,6 +1146,7 @@ def muon_step(matrix):
 
 
 @DTYPES
+@pytest.mark.parametrize("kind", [Muon, RowMuon])
 @given(
     sizes=st.tuples(*[st.integers(1, 6)] * 2),
     kernel=st.tuples(*[st.integers(1, 3)] * 2),
@@ -1157,13 +1158,13 @@ def muon_step(matrix):
 )
 @example(sizes=(64, 3), kernel=(4, 4), lr=0.03, momentum=0.95, weight_decay=0.0, steps=3, seed=0)
 def test_muon_moves_by_the_polynomial_of_the_singular_values(
-    dtype, sizes, kernel, lr, momentum, weight_decay, steps, seed
+    dtype, kind, sizes, kernel, lr, momentum, weight_decay, steps, seed
 ):
     # matrices of one size, which are multiplied at once, and of others
     net = Sequential(Conv2d(*sizes, kernel), TransposeConv2d(*sizes, kernel), Conv2d(*sizes, 1)).to(dtype)
     expected = [v.to(torch.float64).clone() for v in values_of(net)]
     velocities = [torch.zeros_like(v) for v in expected]
-    optimizer, draws = Muon(net.param(), lr, weight_decay, momentum), generator(seed)
+    optimizer, draws, shortest = kind(net.param(), lr, weight_decay, momentum), generator(seed), 1
     for _ in range(steps):
         optimizer.zero_grad()
         for (_, grad), twin, velocity in zip(net.param(), expected, velocities, strict=True):
@@ -1172,12 +1173,16 @@ def test_muon_moves_by_the_polynomial_of_the_singular_values(
             velocity.mul_(momentum).add_((1 - momentum) * g)
             matrix = (momentum * velocity + (1 - momentum) * g).reshape(len(g) if g.dim() > 1 else 1, -1)
             rows, columns = matrix.shape
+            move = max(1, rows / columns) ** 0.5 * muon_step(matrix)
+            if kind is RowMuon:
+                lengths = move.norm(dim=1, keepdim=True)
+                move, shortest = move / lengths, min(shortest, lengths.min().item())
             twin.mul_(1 - lr * weight_decay)
-            twin.sub_(lr * max(1, rows / columns) ** 0.5 * muon_step(matrix).view(g.shape))
+            twin.sub_(lr * move.view(g.shape))
         optimizer.step()
         for (value, _), twin in zip(net.param(), expected, strict=True):
-            # a singular value near 0 grows up to 3.4445^5 = 485 times, and so does its rounding
-            assert_near(value, twin, dtype, f"{sizes} {kernel}", scale=lr * 100)
+            # a singular value near 0 grows up to 3.4445^5 = 485 times, and so does its rounding; a short row, too
+            assert_near(value, twin, dtype, f"{sizes} {kernel}", scale=lr * 100 / shortest)
 
 
 @DTYPES
@@ -1200,10 +1205,11 @@ def test_muon_is_torchs_but_for_torchs_bfloat16(dtype, rows, columns, seed):
     assert_near(ours.value[:, :, 0, 0], twin.detach(), dtype, f"{rows} x {columns}", scale=10)
 
 
-def test_muon_of_a_gradient_of_zero_stays():
+@pytest.mark.parametrize("kind", [Muon, RowMuon])
+def test_muon_of_a_gradient_of_zero_stays(kind):
     conv = Conv2d(2, 3, 2)
     before = [v.clone() for v in values_of(conv)]
-    Muon(conv.param(), lr=1.0, weight_decay=0).step()
+    kind(conv.param(), lr=1.0, weight_decay=0).step()
     assert all(torch.equal(a, b) for a, b in zip(before, values_of(conv), strict=True))
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from Proj_Miniproject2 import model as module
 from Proj_Miniproject2.model import DEFAULT, MSE, SGD, Model, Recipe, Sequential
 from Proj_Miniproject2.others.metrics import psnr
-from Proj_Miniproject2.others.recipes import REPORT, adam, constant, kaiming
+from Proj_Miniproject2.others.recipes import REPORT, adam, constant, kaiming, linear
 from Proj_Miniproject2.others.scenes import builtin_data
 
 from .twins import twin
@@ -313,6 +313,23 @@ def test_any_number_of_pairs_trains(n):
     after = values(model)
     assert all(v.isfinite().all() for v in after.values())
     assert (after["0.weight"] - before["0.weight"]).abs().max() > 1e-6
+
+
+def test_small_batches_are_halves_that_share_a_learning_rate():
+    class Recorder(Model):
+        def learn(self, inputs, targets):
+            steps.append((len(inputs), self.optimizer.lr))
+            seen.extend((255 * inputs.amax((1, 2, 3))).round().int().tolist())
+            return super().learn(inputs, targets)
+
+    steps, seen, images = [], [], torch.arange(10.0).view(-1, 1, 1, 1).expand(10, 3, 8, 8)
+    recipe = replace(REPORT, num_epochs=3, batch_size=4, lr=0.9, schedule=linear, small_batches=0.5)
+    Recorder().train(images, images, recipe=recipe)
+    # Of three batches an epoch all of the first and two of the second begin in the first half of the training.
+    whole = [2, 2], [2, 2], [1, 1], [2, 2], [2, 2], [2], [4], [4], [2]
+    expected = [(n, 0.9 * (1 - (k + 0.5) / 9)) for k, parts in enumerate(whole) for n in parts]
+    assert steps == [(n, pytest.approx(lr)) for n, lr in expected]
+    assert all(sorted(seen[first : first + 10]) == [*range(10)] for first in (0, 10, 20))
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (3, 30), (33, 18)])

@@ -279,10 +279,9 @@ def test_wide_layers_equal_torch(fast, transposed, channels, kernel, stride, pad
         assert_equals_twin(layer, normal(n, channels[0], *size), 1e-9 if fast else 1e-12)
 
 
-def maps_of(layer, n, size):
+def maps_of(layer, n, size, backward=False):
     """The class of the maps that a layer takes for n images, and of what is inside where they are turned."""
-    output = layer.output_size((size, size))
-    maps = layer.maps(n, *layer.x_and_y((size, size), output))
+    maps = layer.maps(n, (size, size), layer.output_size((size, size)), backward)
     return (type(maps), type(maps.maps)) if isinstance(maps, m.Turned) else (type(maps),)
 
 
@@ -291,7 +290,13 @@ def test_each_kind_of_maps_has_its_layers():
     assert maps_of(Conv2d(64, 64, 3), 1, 64) == (MinimalFiltering,)
     assert maps_of(Conv2d(64, 64, 3).to(torch.bfloat16), 1, 64) == (m.Patches,)
     assert maps_of(Conv2d(64, 64, 1), 4, 64) == (m.Patches,)
-    assert maps_of(Conv2d(32, 32, 5), 4, 64) == (m.Rows,)
+    for layer, ways in (
+        (Conv2d(32, 32, 5), [(m.Rows,), (m.Turned, m.Rows)]),
+        (TransposeConv2d(32, 32, 5), [(m.Turned, m.Rows), (m.Rows,)]),
+        (Conv2d(32, 33, 5), [(m.Rows,)] * 2),
+        (Conv2d(64, 64, 3), [(MinimalFiltering,)] * 2),
+    ):
+        assert [maps_of(layer, 4, 64, backward) for backward in (False, True)] == ways
     assert maps_of(Conv2d(64, 64, 3, groups=64), 4, 64) == (m.Shifts,)
     assert maps_of(Conv2d(48, 3, 3), 4, 64) == (m.Turned, m.Patches)
     assert maps_of(TransposeConv2d(48, 3, 3), 4, 64) == (m.Patches,)
@@ -321,7 +326,7 @@ def test_each_kind_of_maps_equals_torch(
     few, many = sorted(channels)
     stride, groups = {m.Rows: ((1, stride[1]), groups), m.Shifts: (stride, few)}.get(kind[0], ((1, 1), 1))
     if kind == (m.Rows,):
-        c, o, kernel = groups * many, groups * few, (kernel[0] + 1, kernel[1])
+        c, o, kernel = groups * channels[0], groups * channels[1], (kernel[0] + 1, kernel[1])
     elif kind == (m.Shifts,):
         c = o = few
     else:
@@ -338,7 +343,7 @@ def test_each_kind_of_maps_equals_torch(
             layer.output_size(size)
         except ValueError:  # the image is too small for these options
             return
-        assert kind[0] is m.Rows or type(layer.maps(n, *layer.x_and_y(size, layer.output_size(size)))) is kind[0]
+        assert kind[0] is m.Rows or type(layer.maps(n, size, layer.output_size(size))) is kind[0]
         assert_equals_twin(layer.to(torch.float64), normal(n, layer.in_channels, *size), 1e-11)
 
 

@@ -22,7 +22,7 @@ from torch import distributed
 from Proj_Miniproject2.model import MSE, Conv2d, Model, Module, Muon, Recipe, ReLU, Sequential, Upsampling
 from Proj_Miniproject2.others import parallel, train
 from Proj_Miniproject2.others.photos import load_photos
-from Proj_Miniproject2.others.recipes import FUNCTIONS, Run, adam, sgd
+from Proj_Miniproject2.others.recipes import FUNCTIONS, RowMuon, Run, adam, sgd
 from Proj_Miniproject2.others.scenes import draw_scenes
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +93,7 @@ PAIRS, BATCH, EPOCHS, SEED = 4 * 32 + 19, 32, 10, 3
 PLAIN = DoubleRecipe(num_epochs=EPOCHS, batch_size=BATCH, augment=False, exchange=False)
 OPTIMIZERS = {
     "muon": replace(PLAIN, optimizer=Muon, lr=0.02, weight_decay=0.1),
+    "rowmuon": replace(PLAIN, optimizer=RowMuon, lr=0.02, small_batches=0.5),
     "adam": replace(PLAIN, optimizer=adam, lr=0.01, momentum=0.9),
     "sgd": replace(PLAIN, optimizer=sgd, lr=0.1, momentum=0.9),
 }
@@ -124,7 +125,7 @@ def train_in_float64(name, pairs, seed=SEED):
     return arrays(model), losses
 
 
-@pytest.mark.parametrize("size, name", [(2, "muon"), (2, "sgd"), (3, "adam"), (3, "muon"), (4, "adam")])
+@pytest.mark.parametrize("size, name", [(2, "muon"), (2, "rowmuon"), (2, "sgd"), (3, "adam"), (3, "muon"), (4, "adam")])
 def test_several_processes_learn_what_one_learns(size, name, tmp_path):
     weights, losses = train_in_float64(name, all_pairs)
     everyone = together(size, tmp_path, train_in_float64, name, own_pairs)
@@ -165,11 +166,11 @@ def test_every_process_draws_its_own_pairs(source, size, pairs, batch, monkeypat
     assert len(seen) == pairs and set(counts) == {-(-pairs // batch)}
 
 
-@pytest.mark.parametrize("pairs, batch", [(33, 32), (2, 32), (30, 2)])
-def test_runs_that_cannot_be_shared_are_refused(pairs, batch, monkeypatch):
+@pytest.mark.parametrize("pairs, batch, small", [(33, 32, 0), (2, 32, 0), (30, 2, 0), (37, 32, 0.5), (30, 5, 0.5)])
+def test_runs_that_cannot_be_shared_are_refused(pairs, batch, small, monkeypatch):
     monkeypatch.setattr(parallel, "processes", lambda: 3)
     with pytest.raises(ValueError, match=f"3 processes share every batch, and {pairs} pairs in batches of {batch}"):
-        parallel.own(Run(Recipe(batch_size=batch), pairs=pairs))
+        parallel.own(Run(Recipe(batch_size=batch, small_batches=small), pairs=pairs))
 
 
 # ----------------------------------------------------------------------------------------------------------

@@ -3,9 +3,10 @@ r"""Training on several processes or machines, each on pairs of its own, over to
     torchrun --standalone --nproc-per-node 2 -m Proj_Miniproject2.others train PHOTOS --out FILE --checkpoint FILE
 
 A run means the same however many processes share it: `batch_size` is the batch of all of them, of which each takes its
-part, and `pairs` is what they see together in an epoch. So a checkpoint goes on with any number of them. The gradients
-are averaged in one message a step, over gloo on CPUs and NCCL on GPUs, one process each. The first process alone prints
-and writes; when another one dies, all end, and `torchrun --max-restarts` starts them again from the checkpoint.
+part, and `pairs` is what they see together in an epoch (but where batches are small at first, the halves may differ by
+some pairs). So a checkpoint goes on with any number of them. The gradients are averaged in one message a step, over
+gloo on CPUs and NCCL on GPUs, one process each. The first process alone prints and writes; when another one dies, all
+end, and `torchrun --max-restarts` starts them again from the checkpoint.
 
 On each of several machines, with PHOTOS in the same place (restarts need the variable, see `group`):
 
@@ -136,13 +137,14 @@ def part(number):
 def own(run):
     """This process's part of a `recipes.Run`: its pairs, and a seed to draw them with.
 
-    ValueError unless each process has a pair in every batch.
+    ValueError unless each process has a pair in every batch, and in both halves where batches are small at first.
     """
     last = run.pairs % run.recipe.batch_size
-    if min(run.pairs, run.recipe.batch_size, last or run.pairs) < processes():
+    least = processes() * (2 if run.recipe.small_batches else 1)
+    if min(run.pairs, run.recipe.batch_size, last or run.pairs) < least:
         raise ValueError(
             f"{processes()} processes share every batch, and {run.pairs} pairs in batches of {run.recipe.batch_size} "
-            f"make one of {last or run.recipe.batch_size}"
+            f"make one of {last or run.recipe.batch_size}{', in halves' if run.recipe.small_batches else ''}"
         )
     pairs = run.pairs // run.recipe.batch_size * part(run.recipe.batch_size) + part(last)
     return replace(run, pairs=pairs, seed=run.seed + OWN_SEEDS * rank())
@@ -165,7 +167,8 @@ class Joined(Model):
         recipe = replace(recipe, batch_size=part(recipe.batch_size))
         batches = [None] * processes()
         with connected():
-            distributed.all_gather_object(batches, -(-len(inputs) // recipe.batch_size))
+            mine = recipe.halved(torch.arange(len(inputs)).split(recipe.batch_size), epoch)
+            distributed.all_gather_object(batches, len([*mine]))
             for parameter in self.optimizer.params:  # equal at first, and again where machines round differently
                 for tensor in (parameter.value, *filter(torch.is_tensor, parameter.state.values())):
                     message = tensor.contiguous()
