@@ -747,7 +747,7 @@ class Convolution(Module):
         if gradwrtoutput.shape != shape:
             raise ValueError(f"{self!r} expected shape {tuple(shape)}, got {tuple(gradwrtoutput.shape)}")
         back = self.maps(len(images), images.shape[1:3], grads.shape[1:3], backward=True)
-        if back.key != maps.key:
+        if back.key != maps.key:  # of another kind, which is faster on this way
             maps, W = back, self.lift_w(back)
         weight_grad = self.parameters["weight"].grad
         input_grads = self.in_parts(

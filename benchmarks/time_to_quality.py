@@ -6,9 +6,9 @@ Every training starts from the same weights and sees the same pairs, augmented a
 the end, the weights that a user would take, the running average where there is one, are measured on VAL_DATA. Its
 seconds are its pairs times what one takes in its steps, which is measured first, for all methods in turn: so a machine
 that is now faster, now slower, is the same for all. Schedules depend on the length, so each length is a training of its
-own. AdamW's learning rate is the one that is best on photos set aside, at the first length; it has a cosine, or the
-linear schedule and the small first batches of our short trainings, which torch's Muon has, too. Ours multiplies in
-bfloat16 where that is faster, so torch's Muon is also there with autocast. The result,
+own. AdamW's learning rate is the one that is best on photos set aside, at the first length; it has a cosine, or all of
+our short trainings but the optimiser: their loss, schedule and small first batches, which torch's Muon has, too. Ours
+multiplies in bfloat16 where that is faster, so torch's Muon is also there with autocast. The result,
 benchmarks/results/time-to-quality-UNITS.json, is named as `benchmarks.speed` names its own. Keep the machine quiet for
 the first four minutes; the trainings take some forty more on two cores.
 """
@@ -26,7 +26,7 @@ from Proj_Miniproject2.others.files import read_pair, write_json
 from Proj_Miniproject2.others.metrics import psnr
 from Proj_Miniproject2.others.networks import NarrowUNet
 from Proj_Miniproject2.others.photos import PairStream, fresh, load_photos, split
-from Proj_Miniproject2.others.recipes import DEEP, REPORT, SHORT, Run
+from Proj_Miniproject2.others.recipes import DEEP, REPORT, RUNS, RelativeMSE, Run
 from Proj_Miniproject2.others.train import VALIDATION_PAIRS, VALIDATION_SEED
 
 from .speed import RESULTS, Torchs, in_turn, machine
@@ -36,9 +36,15 @@ PIECE = 5_000  # pairs from one measuring to the next, about
 TIMED, ROUNDS = 640, 5  # pairs of a method in its turn
 
 
-def train_ours(kind, recipe, pieces, draw, measure):
+def ours(kind, run):
+    model = kind()
+    model.loss = run.loss()
+    return model
+
+
+def train_ours(kind, run, pieces, draw, measure):
     """Train a model of some kind with `Model.fit`; returns the function that denoises."""
-    model, seen = kind(), 0
+    model, seen, recipe = ours(kind, run), 0, run.recipe
     shadow = kind()  # which holds the running average, to measure it
 
     def pairs(epoch):
@@ -56,12 +62,18 @@ def train_ours(kind, recipe, pieces, draw, measure):
     return model.predict
 
 
-class TorchTraining(Torchs):
-    """A model in torch.nn, channels last, with autograd, and a recipe's schedule and running average as `Model.fit`."""
+def relative_mse(prediction, target):
+    """`RelativeMSE`, with autograd"""
+    return ((prediction - target).square().flatten(1).mean(1) + RelativeMSE.FLOOR).log().mean()
 
-    def __init__(self, model, optimizers, recipe, autocast=False):
+
+class TorchTraining(Torchs):
+    """A model in torch.nn, channels last, with autograd, and a run's loss, schedule and average as `Model.fit`."""
+
+    def __init__(self, model, optimizers, run, num_epochs=1, autocast=False):
         super().__init__(model, torch.channels_last, autocast)
-        self.recipe, self.steps = recipe, 0
+        self.recipe, self.steps = replace(run.recipe, num_epochs=num_epochs), 0
+        self.loss = {m.MSE: torch.nn.functional.mse_loss, RelativeMSE: relative_mse}[run.loss]
         self.optimizers = [make(self.network) for make in optimizers]
         self.peaks = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
         self.values = list(self.network.parameters())
@@ -128,9 +140,9 @@ def muon(lr, weight_decay=m.DEFAULT.weight_decay):
     return [of_matrices, of_biases]
 
 
-def train_torch(kind, optimizers, autocast, recipe, pieces, draw, measure):
-    """Train `torch.nn` by what else is in a recipe; returns the function that denoises."""
-    training, seen = TorchTraining(kind(), optimizers, replace(recipe, num_epochs=pieces), autocast), 0
+def train_torch(kind, optimizers, autocast, run, pieces, draw, measure):
+    """Train `torch.nn` by what else is in a run; returns the function that denoises."""
+    training, seen = TorchTraining(kind(), optimizers, run, pieces, autocast), 0
     rng = torch.Generator().manual_seed(0)
     for epoch in range(pieces):
         pairs = draw(epoch)
@@ -140,38 +152,39 @@ def train_torch(kind, optimizers, autocast, recipe, pieces, draw, measure):
     return training.predict_average
 
 
-MUON_LENGTHS = 15_000, 28_000
-# name: (the model, the recipe, lengths in pairs)
+SHORT, UNET = RUNS["short"], Run(DEEP)
+SHORT_LENGTHS = 14_500, 26_500
+# name: (the model, the run, lengths in pairs)
 OURS = {
-    "ours, the report's recipe": (m.Model, REPORT, (30_000,)),
-    "ours, Adam": (m.Model, replace(m.DEFAULT, **ADAM, weight_decay=0), (60_000,)),
-    "ours, Muon": (m.Model, SHORT, MUON_LENGTHS),
-    "ours, U-Net, Muon": (NarrowUNet, DEEP, (10_000,)),
+    "ours, the report's recipe": (m.Model, Run(REPORT), (30_000,)),
+    "ours, Adam": (m.Model, Run(replace(m.DEFAULT, **ADAM, weight_decay=0)), (60_000,)),
+    "ours, Muon": (m.Model, SHORT, SHORT_LENGTHS),
+    "ours, U-Net, Muon": (NarrowUNet, UNET, (10_000,)),
 }
-# name: (the model, optimisers for a learning rate, with autocast to bfloat16 or without, the recipe, lengths in pairs).
+# name: (the model, optimisers for a learning rate, with autocast to bfloat16 or without, the run, lengths in pairs).
 # TUNED ones don't have the recipe's learning rate, but all of the command line's, and from then on the best of them.
-TUNED = "torch.nn, AdamW", "torch.nn, AdamW, linear"
+TUNED = "torch.nn, AdamW", "torch.nn, AdamW, as short"
 TORCH = {
-    "torch.nn, AdamW": (m.Model, adamw, False, m.DEFAULT, (60_000, 120_000)),
-    "torch.nn, AdamW, linear": (m.Model, adamw, False, SHORT, (90_000,)),
-    "torch.nn, Muon": (m.Model, muon, False, SHORT, MUON_LENGTHS),
-    "torch.nn, Muon, bfloat16": (m.Model, muon, True, SHORT, MUON_LENGTHS),
-    "torch.nn, U-Net, AdamW": (NarrowUNet, adamw, False, replace(DEEP, lr=1e-3), (20_000,)),
-    "torch.nn, U-Net, Muon": (NarrowUNet, muon, False, DEEP, (10_000,)),
-    "torch.nn, U-Net, Muon, bfloat16": (NarrowUNet, muon, True, DEEP, (10_000,)),
+    "torch.nn, AdamW": (m.Model, adamw, False, Run(), (60_000, 120_000)),
+    "torch.nn, AdamW, as short": (m.Model, adamw, False, SHORT, (90_000,)),
+    "torch.nn, Muon": (m.Model, muon, False, SHORT, SHORT_LENGTHS),
+    "torch.nn, Muon, bfloat16": (m.Model, muon, True, SHORT, SHORT_LENGTHS),
+    "torch.nn, U-Net, AdamW": (NarrowUNet, adamw, False, replace(UNET, recipe=replace(DEEP, lr=1e-3)), (20_000,)),
+    "torch.nn, U-Net, Muon": (NarrowUNet, muon, False, UNET, (10_000,)),
+    "torch.nn, U-Net, Muon, bfloat16": (NarrowUNet, muon, True, UNET, (10_000,)),
 }
 
 
 def trainings(learning_rates, found):
     """(name, learning rate, pairs, function) of all trainings; the function takes how many pieces to train, how to draw
     one, and the curve. What they gave so far is `found`."""
-    for name, (kind, recipe, lengths) in OURS.items():
+    for name, (kind, run, lengths) in OURS.items():
         for pairs in lengths:
-            yield name, recipe.lr, pairs, partial(train_ours, kind, recipe)
-    for name, (kind, optimizers, autocast, recipe, lengths) in TORCH.items():
+            yield name, run.recipe.lr, pairs, partial(train_ours, kind, run)
+    for name, (kind, optimizers, autocast, run, lengths) in TORCH.items():
         for pairs in lengths:
-            for lr in learning_rates if name in TUNED else [recipe.lr]:
-                yield name, lr, pairs, partial(train_torch, kind, optimizers(lr), autocast, recipe)
+            for lr in learning_rates if name in TUNED else [run.recipe.lr]:
+                yield name, lr, pairs, partial(train_torch, kind, optimizers(lr), autocast, run)
             if name in TUNED:
                 learning_rates = [best_rate(found[name])[0]["lr"]]
 
@@ -179,10 +192,10 @@ def trainings(learning_rates, found):
 def seconds_per_pair(pairs, rounds):
     """What a pair takes in every method's training: a dict."""
     versions, rng = {}, torch.Generator().manual_seed(0)
-    for name, (kind, recipe, _) in OURS.items():
-        versions[name] = partial(kind().fit, lambda epoch: pairs, 1, recipe=recipe)
-    for name, (kind, optimizers, autocast, recipe, _) in TORCH.items():
-        training = TorchTraining(kind(), optimizers(1e-3), replace(recipe, num_epochs=1), autocast)
+    for name, (kind, run, _) in OURS.items():
+        versions[name] = partial(ours(kind, run).fit, lambda epoch: pairs, 1, recipe=run.recipe)
+    for name, (kind, optimizers, autocast, run, _) in TORCH.items():
+        training = TorchTraining(kind(), optimizers(1e-3), run, autocast=autocast)
         versions[name] = partial(training.train, pairs, 0, rng)
     return {name: seconds / len(pairs[0]) for name, seconds in in_turn(versions, rounds).items()}
 

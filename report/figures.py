@@ -230,7 +230,7 @@ def time_to_quality(name):
     """PSNR over the seconds of training, each length a curve, with the published results as lines."""
     found = read(name)
     colours = {"report": ("0.45", ":"), "U-Net": (GREEN, "-"), "Adam": (ORANGE, "-"), "Muon": (BLUE, "-")}
-    theirs = {"torch.nn, AdamW": (RED, "--"), "torch.nn, AdamW, linear": (RED, "-."), "torch.nn, Muon": (BLACK, "--")}
+    theirs = {"torch.nn, AdamW": (RED, "--"), "torch.nn, AdamW, as short": (RED, "-."), "torch.nn, Muon": (BLACK, "--")}
     theirs |= {"torch.nn, U-Net, AdamW": (RED, ":"), "torch.nn, U-Net, Muon": (BLACK, ":")}
     theirs |= {"torch.nn, Muon, bfloat16": ("0.45", "--"), "torch.nn, U-Net, Muon, bfloat16": ("0.45", ":")}
     figure, axis = plt.subplots(figsize=(COLUMN, 2.2), layout="constrained")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from benchmarks import memory, parallel, photos, speed, tables, time_to_quality
 from Proj_Miniproject2 import model as m
+from Proj_Miniproject2.others.recipes import RelativeMSE, Run
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,7 +58,7 @@ def test_torch_trains_all_its_parameters_and_averages_them():
     draws = torch.Generator().manual_seed(0)
     inputs, targets = torch.rand(2, 4, 3, 32, 32, generator=draws)
     for optimizers in (time_to_quality.adamw(3e-3), time_to_quality.muon(0.03)):
-        training = time_to_quality.TorchTraining(m.Model(), optimizers, m.DEFAULT)
+        training = time_to_quality.TorchTraining(m.Model(), optimizers, Run())
         before = [value.detach().clone() for value in training.values]
         training.step(inputs, targets)
         for value, old, average in zip(training.values, before, training.average, strict=True):
@@ -68,7 +69,7 @@ def test_torch_trains_all_its_parameters_and_averages_them():
 def test_torch_muon_steps_as_ours_on_the_weights():
     model = m.Model()
     state = model.network.state_dict()
-    theirs = time_to_quality.TorchTraining(model, time_to_quality.muon(0.03, 0), m.DEFAULT)
+    theirs = time_to_quality.TorchTraining(model, time_to_quality.muon(0.03, 0), Run())
     ours = speed.Ours(model)
     ours.optimizer = m.Muon(ours.model.network.param(), lr=0.03, weight_decay=0)
     batch = torch.rand(2, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -78,6 +79,15 @@ def test_torch_muon_steps_as_ours_on_the_weights():
         if name.endswith("weight"):
             step, expected = new - state[name], value.detach() - state[name]
             assert (step - expected).norm() < 0.05 * expected.norm()  # torch orthogonalises in bfloat16
+
+
+def test_torch_has_the_relative_loss():
+    prediction, target = torch.rand(2, 5, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    prediction.requires_grad_()
+    loss, ours = time_to_quality.relative_mse(prediction, target), RelativeMSE()
+    loss.backward()
+    torch.testing.assert_close(ours(prediction, target), loss.detach())
+    torch.testing.assert_close(ours.backward(), prediction.grad)
 
 
 def test_seconds_to_a_goal_and_the_best_rate():
