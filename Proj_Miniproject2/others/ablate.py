@@ -11,15 +11,16 @@ from pathlib import Path
 
 import torch
 
-from ..model import DEFAULT, Convolution, Model
+from ..model import DEFAULT, MSE, Convolution, Model, Muon
 from .files import write_json
 from .photos import PairStream, clean, fixed, load_photos, split
-from .recipes import DEEP, INITIALISATIONS, REPORT, Run, adam, constant, cosine, sgd
+from .recipes import DEEP, INITIALISATIONS, REPORT, RUNS, Run, adam, constant, cosine, sgd
 from .train import known_by, train
 
 PAIRS = 10_000
 SEEDS = (0, 1)
 BASE = Run(replace(DEFAULT, num_epochs=1, lr=0.03, weight_decay=0), pairs=PAIRS)  # the default when they were made
+SHORT = replace(RUNS["short"], pairs=PAIRS)
 ADAM = dict(optimizer=adam, lr=4e-3, momentum=0.9)
 SGD = dict(optimizer=sgd, lr=1.0, momentum=0.9)
 PLAIN_SGD = dict(optimizer=sgd, lr=5.0, momentum=0)
@@ -90,6 +91,13 @@ STUDIES = {
         }.items()
     }
     | {"the report's": variant(weight_decay=0.1)},
+    "short": {
+        "as `train --run short`": SHORT,
+        "all batches of one size": variant(SHORT, small_batches=0),
+        "rows of any length": variant(SHORT, optimizer=Muon),
+        "mean squared error": replace(SHORT, loss=MSE),
+        "cosine": variant(SHORT, schedule=cosine),
+    },
     "precision": {name: variant(precision=name) for name in ("float32", "bfloat16")},
 }
 
