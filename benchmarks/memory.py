@@ -3,7 +3,7 @@
     python -m benchmarks.memory
 
 MiB above what the process holds when the network is made and the data are drawn, the median of several processes, as
-malloc's leftovers differ from one to the next: benchmarks/results/memory.json. Four minutes. Linux and macOS.
+malloc's leftovers differ from one to the next: benchmarks/results/memory.json. Seven minutes. Linux and macOS.
 """
 
 import json
@@ -27,7 +27,7 @@ TASKS = {
     "predict 1 x 4096 x 4096": (1, 3, 4096, 4096),
 }
 OURS_ALONE = "predict 1 x 4096 x 4096"  # torch.nn takes all of the image at once, some 30 GB
-PROCESSES = 5
+PROCESSES = 9
 COMPARED = ("ours", "torch.nn", "torch.nn, channels_last")
 
 
