@@ -28,6 +28,7 @@ from Proj_Miniproject2.others.networks import NarrowUNet
 from Proj_Miniproject2.others.photos import PairStream, fresh, load_photos, split
 from Proj_Miniproject2.others.recipes import DEEP, REPORT, RUNS, RelativeMSE, Run
 from Proj_Miniproject2.others.train import VALIDATION_PAIRS, VALIDATION_SEED
+from tests.twins import relative_mse
 
 from .speed import RESULTS, Torchs, in_turn, machine
 
@@ -60,11 +61,6 @@ def train_ours(kind, run, pieces, draw, measure):
     model.fit(pairs, pieces, recipe=recipe)
     measure(seen, model.predict)
     return model.predict
-
-
-def relative_mse(prediction, target):
-    """`RelativeMSE`, with autograd"""
-    return ((prediction - target).square().flatten(1).mean(1) + RelativeMSE.FLOOR).log().mean()
 
 
 class TorchTraining(Torchs):
@@ -169,7 +165,7 @@ TORCH = {
     "torch.nn, AdamW, as short": (m.Model, adamw, False, SHORT, (90_000,)),
     "torch.nn, Muon": (m.Model, muon, False, SHORT, SHORT_LENGTHS),
     "torch.nn, Muon, bfloat16": (m.Model, muon, True, SHORT, SHORT_LENGTHS),
-    "torch.nn, U-Net, AdamW": (NarrowUNet, adamw, False, replace(UNET, recipe=replace(DEEP, lr=1e-3)), (20_000,)),
+    "torch.nn, U-Net, AdamW": (NarrowUNet, adamw, False, Run(replace(DEEP, lr=1e-3)), (20_000,)),
     "torch.nn, U-Net, Muon": (NarrowUNet, muon, False, UNET, (10_000,)),
     "torch.nn, U-Net, Muon, bfloat16": (NarrowUNet, muon, True, UNET, (10_000,)),
 }
