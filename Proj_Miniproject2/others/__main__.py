@@ -3,10 +3,11 @@
 import argparse
 import sys
 
-from . import ablate, denoise, evaluate, pairs, parallel, plots, train
-from .files import Incomplete
+from .commands import ablate, denoise, evaluate, pairs, plot, train
+from .data.files import Incomplete
+from .training import processes
 
-COMMANDS = {"denoise": denoise, "train": train, "evaluate": evaluate, "plot": plots, "pairs": pairs, "ablate": ablate}
+COMMANDS = {"denoise": denoise, "train": train, "evaluate": evaluate, "plot": plot, "pairs": pairs, "ablate": ablate}
 
 
 def main(args=None):
@@ -20,11 +21,11 @@ def main(args=None):
             name, help=summary, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         module.add_arguments(command)
-    with parallel.only_first_speaks():
+    with processes.only_first_speaks():
         args = parser.parse_args(args)
     try:
-        with parallel.only_first_speaks(), parallel.group():
-            if parallel.processes() > 1 and args.command != "train":
+        with processes.only_first_speaks(), processes.group():
+            if processes.processes() > 1 and args.command != "train":
                 raise ValueError("uses all cores in one process: run it without torchrun")
             COMMANDS[args.command].main(args)
     except ModuleNotFoundError as error:
@@ -41,7 +42,7 @@ def main(args=None):
 
 
 def fail(args, message, status):
-    if parallel.should_say():
+    if processes.should_say():
         print(f"noise2noise {args.command}: {message}", file=sys.stderr)
     sys.exit(status)
 

@@ -7,9 +7,10 @@ all uint8 (N, 3, 32, 32). A fourteenth of the photos is set aside for the second
 from functools import partial
 from pathlib import Path
 
-from ..model import check_int, save
-from .metrics import psnr
-from .photos import CHUNK, load_photos, pairs_of, split
+from ...model import check_int
+from ..data.files import save
+from ..data.metrics import psnr
+from ..data.photos import CHUNK, load_photos, pairs_of, split
 
 
 def make_pairs(photos, out, train=50_000, val=1_000, seed=0):

@@ -11,7 +11,8 @@ import math
 import torch
 from torch.nn.functional import interpolate
 
-from .photos import PairStream, check_int, pairs_of
+from ...model import check_int
+from .photos import PairStream, pairs_of
 
 # Chosen such that pairs have the noisy PSNR of the course's: see `builtin_data`.
 R_MIN = 4, 60  # radius of a scene's smallest leaves in pixels, in a busy scene and in a calm one

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from .files import photo_paths
-from .photos import CROP, read_photo, stream_seed
+from .photos import read_photo
+from .pictures import photo_paths
 
 
 def read_scenes(folders):
@@ -55,25 +55,3 @@ def read_shots(name, paths):
         if torch.equal(image, same):
             raise ValueError(f"{one} and {other} are the same picture, with the same noise: expected different shots")
     return images
-
-
-def shots(scenes, run):
-    """A source of pairs (see `photos.py`): aligned crops of two different shots of a scene, both drawn anew each time.
-
-    A scene comes as often as any other. Pairs are uint8 (pairs, 3, size, size), size CROP or the scenes' shortest side.
-    """
-    size = min(CROP, *(min(images[0].shape[1:]) for images in scenes))
-
-    def draw(epoch):
-        generator = torch.Generator().manual_seed(stream_seed(run, epoch))
-        pairs = torch.empty(2, run.pairs, 3, size, size, dtype=torch.uint8)
-        for i in range(run.pairs):
-            images = scenes[int(torch.randint(len(scenes), (), generator=generator))]
-            _, height, width = images[0].shape
-            top, left = (int(torch.randint(n - size + 1, (), generator=generator)) for n in (height, width))
-            two = torch.randperm(len(images), generator=generator)[:2].tolist()
-            for pair, which in zip(pairs, two, strict=True):
-                pair[i] = images[which][:, top : top + size, left : left + size]
-        return tuple(pairs)
-
-    return draw

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
-from .files import Incomplete, in_mode, photo_paths, read_image, write_whole
-from .networks import NETWORKS
+from ..data.files import Incomplete, write_whole
+from ..data.pictures import in_mode, photo_paths, read_image
+from ..networks import NETWORKS
 
 LOSSY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}  # JPEG: colours at full resolution
 

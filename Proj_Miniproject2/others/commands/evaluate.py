@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from .files import check_outputs, read_pair, write_json
-from .metrics import psnr
-from .networks import NETWORKS
-from .noise import block_mean, gaussian_noise, pixel_noise, poisson_noise
-from .photos import load_photos
+from ..data.files import check_outputs, read_pair, write_json
+from ..data.metrics import psnr
+from ..data.noise import block_mean, gaussian_noise, pixel_noise, poisson_noise
+from ..data.photos import load_photos
+from ..networks import NETWORKS
 
 SEED = 7
 

@@ -1,21 +1,21 @@
-"""What each part of the recipe is worth: short trainings that differ in one thing, measured on photos set aside.
+"""What each part of the recipe is worth: studies, each of short trainings that differ in one thing.
 
-All see as many pairs. Every study writes RESULTS/STUDY.json, anew after each training; one that is there already goes
-on from where it stopped, if it is of the same photos. Without names, all studies are run. What several studies ask for
-is trained once.
+The command `ablate` carries them out.
 """
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
-from ..model import DEFAULT, MSE, Convolution, Model, Muon
-from .files import write_json
-from .photos import PairStream, clean, fixed, load_photos, split
-from .recipes import DEEP, INITIALISATIONS, REPORT, RUNS, Run, adam, constant, cosine, sgd
-from .train import known_by, train
+from ...model import MSE, Convolution, Model
+from ..data.files import write_json
+from ..data.photos import PairStream, split
+from ..data.sources import clean, fixed
+from ..training.initialisations import INITIALISATIONS
+from ..training.optimizers import Muon, adam, sgd
+from ..training.recipe import DEFAULT, constant, cosine
+from .runs import DEEP, REPORT, RUNS, Run
 
 PAIRS = 10_000
 SEEDS = (0, 1)
@@ -133,42 +133,3 @@ def run_study(score, name, folder):
             runs.append(score(replace(run, seed=seed)))
             write_json(results, path)
         print(f"{name}: {label}: {[run['psnr'] for run in runs]} dB", flush=True)
-
-
-def check_results(path, photos):
-    """ValueError if there are results already that are not of these photos."""
-    for run in sum(json.loads(path.read_text()).values(), []) if path.exists() else []:
-        if run.get("photos") != photos:
-            theirs = run.get("photos", "some that it doesn't name")
-            raise ValueError(f"{path} holds results of other photos ({theirs}, not {photos}): choose another folder")
-
-
-def add_arguments(parser):
-    parser.add_argument("photos", type=Path, help="folder of photos, searched with its subfolders")
-    parser.add_argument("results", type=Path, help="folder for the results, made if absent")
-    parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(STUDIES))
-
-
-def main(args):
-    unknown = set(args.studies) - set(STUDIES)
-    if unknown:
-        raise ValueError(f"unknown studies {', '.join(unknown)}: known are {', '.join(STUDIES)}")
-    photos = load_photos(args.photos)
-    studies, ours, done = args.studies or STUDIES, known_by(photos), {}
-    for name in studies:
-        check_results(args.results / f"{name}.json", ours)
-    args.results.mkdir(parents=True, exist_ok=True)
-
-    def score(run):
-        key = json.dumps(run.describe())
-        if key not in done:
-            try:
-                done[key] = train(photos, run)[1]
-            except FloatingPointError as error:
-                done[key] = {"psnr": None, "photos": ours, "seed": run.seed, "error": str(error)}
-        return done[key]
-
-    for name in studies:
-        run_study(score, name, args.results)
-    if "initialisation" in studies:
-        write_json(gradient_sizes(photos, SEEDS[0]), args.results / "gradients.json")

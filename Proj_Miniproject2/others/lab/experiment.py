@@ -1,29 +1,18 @@
-"""Train new weights: on noisy pairs made of photos, or on one's own shots of scenes (--shots), several of each.
+"""A `Run` carried out: a new model is trained on photos or shots, and measured on those set aside."""
 
-A fourteenth of the photos or scenes is set aside; what the weights reach on pairs from those, in the end and after each
-epoch, goes into the results file.
-Without options this is `Model.train`'s own recipe on fresh pairs; --run takes one of the named runs, and every other
-option changes one thing of it.
-"""
-
-import argparse
-import tempfile
 import time
-from dataclasses import fields, replace
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 
-from ..model import Recipe, load
-from .files import Incomplete, check_outputs, write_json
-from .metrics import psnr
-from .networks import TRAINABLE, turned, widen
-from .noise import gaussian_noise
-from .parallel import joined, mean, own, processes, rank
-from .photos import CROP, PairStream, camera, load_photos, random_crops, split
-from .photos import clean as with_clean
-from .recipes import FUNCTIONS, RUNS, Run
-from .shots import read_scenes, shots
+from ..data.files import load
+from ..data.metrics import psnr
+from ..data.noise import gaussian_noise
+from ..data.photos import PairStream, random_crops, split
+from ..data.sources import CROP, camera, shots
+from ..data.sources import clean as with_clean
+from ..networks import turned, widen
+from ..training.processes import joined, mean, own, processes, rank
 
 VALIDATION_PAIRS, VALIDATION_SEED = 1000, 123
 NOISY_SHARE = 0.25  # of the targets in self-distillation
@@ -139,75 +128,3 @@ def train(photos, run, checkpoint=None):
         **about,
         "curve": curve,
     }
-
-
-def add_arguments(parser):
-    parser.add_argument("photos", type=Path, nargs="?", help="folder of photos, searched with its subfolders")
-    parser.add_argument(
-        "--shots",
-        type=Path,
-        nargs="+",
-        metavar="FOLDER",
-        help="instead of photos: folders with the first, second, ... shot of each scene under the same names, or one "
-        "folder with a subfolder of shots for each scene",
-    )
-    parser.add_argument("--out", type=Path, required=True, help="file for the weights")
-    parser.add_argument("--half", action="store_true", help="write the weights in half precision: half the size")
-    parser.add_argument("--results", type=Path, help="JSON file for what the run gave")
-    parser.add_argument("--checkpoint", type=Path, help="file to write after every epoch, and to resume from")
-    parser.add_argument("--run", choices=RUNS, help="which the next options change (default; with --shots shots)")
-    choices = FUNCTIONS | {"network": [*TRAINABLE], "precision": ["float32", "bfloat16", "auto"]}
-    default = RUNS["default"]
-    for field in (*fields(Run)[1:], *fields(Recipe)):
-        value = getattr(default if hasattr(default, field.name) else default.recipe, field.name)
-        flag, shown = f"--{field.name.replace('_', '-')}", f"({getattr(value, '__name__', value)})".lower()
-        if field.name == "start":
-            parser.add_argument(flag, metavar="FILE", help="weights to go on from (none)")
-        elif field.name in choices:
-            parser.add_argument(flag, choices=choices[field.name], help=shown)
-        elif field.type is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=shown)
-        else:
-            parser.add_argument(flag, type=field.type, help=shown)
-
-
-def changed(run, args):
-    """The run with what the command line says."""
-
-    def given(kind):
-        values = {field.name: getattr(args, field.name) for field in fields(kind) if field.name != "recipe"}
-        return {name: FUNCTIONS.get(name, {}).get(v, v) for name, v in values.items() if v is not None}
-
-    return replace(run, recipe=replace(run.recipe, **given(Recipe)), **given(Run))
-
-
-def main(args):
-    if rank() == 0:
-        check_outputs(args.out, args.results, args.checkpoint)
-    if bool(args.photos) == bool(args.shots):
-        raise ValueError("train takes either a folder of photos or --shots")
-    run = changed(RUNS[args.run or ("shots" if args.shots else "default")], args)
-    if bool(args.shots) != (run.source is shots):
-        raise ValueError(f"the source {run.source.__name__} goes with {'photos' if args.shots else '--shots'}")
-    photos = read_scenes(args.shots) if args.shots else load_photos(args.photos)
-    model, results = train(photos, run, args.checkpoint)
-    if rank():  # the first process writes for all
-        return
-    judge = "against another shot, on the scenes" if args.shots else "on the photos"
-    print(f"{results['psnr']:.2f} dB {judge} set aside (noisy: {results['noisy_psnr']:.2f} dB)")
-    dtype = torch.float16 if args.half else None
-    worse, out = not results["psnr"] > results["noisy_psnr"], args.out
-    if worse and out.exists():
-        out = out.with_name(f"{out.stem}-worse{out.suffix}")
-    try:
-        model.save_weights(out, dtype)
-    except OSError as error:
-        out = Path(tempfile.mkdtemp(), out.name)
-        model.save_weights(out, dtype)
-        raise OSError(f"{args.out} can't be written, the weights are in {out}: {error}") from error
-    if args.results:
-        write_json(results, args.results)
-    if out != args.out:
-        raise Incomplete(f"these weights are worse than doing nothing: they are in {out}, {args.out} stays as it was")
-    if worse:
-        print("warning: the weights are worse than doing nothing")

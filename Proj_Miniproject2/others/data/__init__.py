@@ -1,0 +1,1 @@
+"""Files, pictures and noises: where the pairs to train on come from."""
