@@ -1,4 +1,4 @@
-"""Convolutions in less time: `faster` is what `model.Convolution.faster` becomes, and `running` `model.Model.running`."""
+"""Convolutions in less time: `faster` is for `model.Convolution.faster`, and `running` for `model.Model.running`."""
 
 from .convolution import faster, running
 
