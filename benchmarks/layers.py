@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.others.files import write_json
+from Proj_Miniproject2.others.data.files import write_json
+from Proj_Miniproject2.others.fast.machine import fast_products
 
 from .speed import RESULTS, in_turn, machine
 
@@ -74,7 +75,7 @@ class Layer:
         if self.ours:
             for _, grad in self.layer.param():
                 grad.zero_()
-            with m.fast_products(torch.device("cpu")):
+            with fast_products(torch.device("cpu")):
                 output = self.layer(self.input)
                 return output, self.layer.backward(self.grad), self.layer.param()[0][1]
         self.layer.zero_grad()

@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from Proj_Miniproject2.model import Recipe
-from Proj_Miniproject2.others import parallel
-from Proj_Miniproject2.others.files import write_json
+from Proj_Miniproject2.others.data.files import write_json
 from Proj_Miniproject2.others.networks import NETWORKS
+from Proj_Miniproject2.others.training import processes
+from Proj_Miniproject2.others.training.recipe import Recipe
 
 from .speed import RESULTS, machine
 
@@ -48,14 +48,14 @@ def measure(network, batch, steps):
     def pairs(epoch):  # a first epoch to warm up
         nonlocal begin
         seconds.clear()
-        images = torch.randint(256, (2, parallel.part(batch) * (steps if epoch else 2), 3, 32, 32), dtype=torch.uint8)
+        images = torch.randint(256, (2, processes.part(batch) * (steps if epoch else 2), 3, 32, 32), dtype=torch.uint8)
         begin = time.perf_counter()
         return tuple(images)
 
     distributed.all_reduce = timed
     try:
         recipe = Recipe(num_epochs=2, batch_size=batch, precision="float32")
-        parallel.joined(NETWORKS[network])().fit(pairs, recipe=recipe)
+        processes.joined(NETWORKS[network])().fit(pairs, recipe=recipe)
     finally:
         distributed.all_reduce = all_reduce
     total = time.perf_counter() - begin
@@ -114,7 +114,7 @@ def main(args=None):
     args = parser.parse_args(args)
     if args.task:
         network, batch, steps = args.task
-        with parallel.only_first_speaks(), parallel.group():
+        with processes.only_first_speaks(), processes.group():
             print(json.dumps(measure(network, int(batch), int(steps))))
         return
     results = {"machine": machine(), "networks": {}}

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import torch
 
-from Proj_Miniproject2.others.files import photo_paths, write_json
-from Proj_Miniproject2.others.metrics import psnr
+from Proj_Miniproject2.others.data.files import write_json
+from Proj_Miniproject2.others.data.metrics import psnr
+from Proj_Miniproject2.others.data.noise import gaussian_noise
+from Proj_Miniproject2.others.data.photos import read_photo
+from Proj_Miniproject2.others.data.pictures import photo_paths
 from Proj_Miniproject2.others.networks import PhotoUNet
-from Proj_Miniproject2.others.noise import gaussian_noise
-from Proj_Miniproject2.others.photos import read_photo
 
 from .speed import RESULTS, machine
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from Proj_Miniproject2.others.metrics import psnr
+from Proj_Miniproject2.others.data.metrics import psnr
+from Proj_Miniproject2.others.data.noise import block_mean, gaussian_noise, pixel_noise
 from Proj_Miniproject2.others.networks import NETWORKS
-from Proj_Miniproject2.others.noise import block_mean, gaussian_noise, pixel_noise
 
 RESULTS = Path(__file__).with_name("results")
 PHOTOS, SIDE, BLOCK = ("astronaut", "coffee"), 400, 4

@@ -18,7 +18,9 @@ import torch
 from torch import nn
 
 from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.others.files import write_json
+from Proj_Miniproject2.others.data.files import write_json
+from Proj_Miniproject2.others.fast.convolution import setting
+from Proj_Miniproject2.others.fast.machine import fast_products
 from tests.twins import twin
 
 RESULTS = Path(__file__).with_name("results")
@@ -62,12 +64,12 @@ def in_turn(functions, rounds):
 @contextlib.contextmanager
 def textbook():
     """The fast convolution taken away."""
-    before = m.faster_maps
-    m.faster_maps = lambda *arguments: None
+    before = m.Convolution.faster
+    m.Convolution.faster = lambda *arguments: None
     try:
         yield
     finally:
-        m.faster_maps = before
+        m.Convolution.faster = before
 
 
 class Ours:
@@ -83,7 +85,7 @@ class Ours:
         """One training step; returns the gradients."""
         network, loss = self.model.network, self.model.loss
         with contextlib.nullcontext() if self.fast else textbook():
-            with m.fast_products(self.model.device), m.setting(network, precision=self.precision):
+            with fast_products(self.model.device), setting(network, precision=self.precision):
                 self.optimizer.zero_grad()
                 loss(network(inputs), targets)
                 network.backward(loss.backward())

@@ -21,13 +21,17 @@ from pathlib import Path
 import torch
 
 from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.others.ablate import ADAM
-from Proj_Miniproject2.others.files import read_pair, write_json
-from Proj_Miniproject2.others.metrics import psnr
+from Proj_Miniproject2.others.data.files import read_pair, write_json
+from Proj_Miniproject2.others.data.metrics import psnr
+from Proj_Miniproject2.others.data.photos import PairStream, load_photos, split
+from Proj_Miniproject2.others.data.sources import fresh
+from Proj_Miniproject2.others.lab.experiment import VALIDATION_PAIRS, VALIDATION_SEED
+from Proj_Miniproject2.others.lab.runs import DEEP, REPORT, RUNS, Run
+from Proj_Miniproject2.others.lab.studies import ADAM
 from Proj_Miniproject2.others.networks import NarrowUNet
-from Proj_Miniproject2.others.photos import PairStream, fresh, load_photos, split
-from Proj_Miniproject2.others.recipes import DEEP, REPORT, RUNS, RelativeMSE, Run
-from Proj_Miniproject2.others.train import VALIDATION_PAIRS, VALIDATION_SEED
+from Proj_Miniproject2.others.training.by_recipe import augment
+from Proj_Miniproject2.others.training.losses import RelativeMSE
+from Proj_Miniproject2.others.training.recipe import DEFAULT
 from tests.twins import relative_mse
 
 from .speed import RESULTS, Torchs, in_turn, machine
@@ -82,7 +86,7 @@ class TorchTraining(Torchs):
             at = (epoch + (step + 0.5) / len(batches)) / self.recipe.num_epochs
             for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
                 optimizer.param_groups[0]["lr"] = peak * self.recipe.lr_at(at) / self.recipe.lr
-            batch = m.augment(*(images[index].float() / 255 for images in pairs), self)
+            batch = augment(*(images[index].float() / 255 for images in pairs), self)
             self.step(*(batch if self.random() < 0.5 else batch[::-1]))
 
     def random(self):
@@ -120,7 +124,7 @@ def adamw(lr):
     return [lambda network: torch.optim.AdamW(network.parameters(), lr, weight_decay=0)]
 
 
-def muon(lr, weight_decay=m.DEFAULT.weight_decay):
+def muon(lr, weight_decay=DEFAULT.weight_decay):
     """torch's Muon takes matrices only: views of the weights. AdamW has the biases."""
 
     def of_matrices(network):
@@ -153,7 +157,7 @@ SHORT_LENGTHS = 14_500, 26_500
 # name: (the model, the run, lengths in pairs)
 OURS = {
     "ours, the report's recipe": (m.Model, Run(REPORT), (30_000,)),
-    "ours, Adam": (m.Model, Run(replace(m.DEFAULT, **ADAM, weight_decay=0)), (60_000,)),
+    "ours, Adam": (m.Model, Run(replace(DEFAULT, **ADAM, weight_decay=0)), (60_000,)),
     "ours, Muon": (m.Model, SHORT, SHORT_LENGTHS),
     "ours, U-Net, Muon": (NarrowUNet, UNET, (10_000,)),
 }

@@ -11,7 +11,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from Proj_Miniproject2.model import write_whole
+from Proj_Miniproject2.others.data.files import write_whole
 
 from .facts import RESULTS, facts
 

@@ -3,22 +3,25 @@
 from pathlib import Path
 
 from Proj_Miniproject2 import model as m
+from Proj_Miniproject2.others.data.files import load
+from Proj_Miniproject2.others.data.photos import HELD_OUT
+from Proj_Miniproject2.others.fast.convolution import maps_for
+from Proj_Miniproject2.others.fast.minimal_filtering import TILE, MinimalFiltering
 from Proj_Miniproject2.others.networks import NETWORKS
-from Proj_Miniproject2.others.photos import HELD_OUT
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
 
 def facts():
     """A dict for JSON."""
-    network, kernels = m.Model().network, m.load(m.Model.PRETRAINED, "cpu")["0.weight"]
+    network, kernels = m.Model().network, load(m.Model.PRETRAINED, "cpu")["0.weight"]
     return {
         "results": sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*.json")),
         "network": [repr(module) for module in network],
         "parameters": {
             name: sum(value.numel() for value, _ in make().network.param()) for name, make in NETWORKS.items()
         },
-        "tile": m.TILE,
+        "tile": TILE,
         "savings": [saving(layer) for layer in network if isinstance(layer, m.Convolution) and filtered(layer)],
         "held out": HELD_OUT,
         "kernels": len(kernels),
@@ -29,15 +32,15 @@ def facts():
 
 def filtered(layer):
     """Whether minimal filtering takes the layer, for a batch of some size."""
-    size = 32, 32
-    return isinstance(layer.maps(64, size, layer.output_size(size)), m.MinimalFiltering)
+    makes_x = isinstance(layer, m.TransposeConv2d)
+    return isinstance(maps_for(layer, 64, layer.geometry((32, 32)), makes_x), MinimalFiltering)
 
 
 def saving(layer):
     """How many times fewer products minimal filtering needs for a layer than patches do."""
     times = 1
     for k, s in zip(layer.kernel_size, layer.stride, strict=True):
-        times *= m.TILE * k / ((m.TILE + -(-k // s) - 1) * s)
+        times *= TILE * k / ((TILE + -(-k // s) - 1) * s)
     return times
 
 

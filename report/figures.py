@@ -21,6 +21,8 @@ from matplotlib.ticker import MultipleLocator, NullFormatter
 from benchmarks.pictures import panels
 from benchmarks.time_to_quality import best_rate
 from Proj_Miniproject2 import model as m
+from Proj_Miniproject2.others.data.files import load
+from Proj_Miniproject2.others.fast.minimal_filtering import TILE
 
 from .facts import flat_share
 
@@ -85,7 +87,7 @@ def photos():
 
 def filters():
     """The first layer's kernels, those that pass least of a flat area first; grey is zero."""
-    weight = m.load(m.Model.PRETRAINED, "cpu")["0.weight"]
+    weight = load(m.Model.PRETRAINED, "cpu")["0.weight"]
     columns, gap = 16, 1
     rows, side = -(-len(weight) // columns), weight.shape[2]
     sheet = torch.full((3, rows * (side + gap) - gap, columns * (side + gap) - gap), 255.0)
@@ -101,7 +103,7 @@ def filters():
 
 def filtering():
     """A tile's way through minimal filtering."""
-    tile, taps = m.TILE, 3
+    tile, taps = TILE, 3
     wide = tile + taps - 1
     figure = plt.figure(figsize=(COLUMN, 1.12))
     axis = figure.add_axes((0, 0, 1, 1))

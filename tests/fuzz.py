@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.others.recipes import Adam
+from Proj_Miniproject2.others.training.optimizers import Adam, Muon
 
 from .twins import twin
 
@@ -152,12 +152,12 @@ def optimiser(rng):
     sgd = dict(lr=lr, momentum=momentum * (nesterov or rng.random() < 0.5), nesterov=nesterov, weight_decay=decay)
     kinds = {
         m.SGD: (torch.optim.SGD, sgd if nesterov else sgd | dict(dampening=rng.random())),
-        m.Muon: (torch.optim.Muon, dict(lr=lr, weight_decay=decay, momentum=min(momentum, 0.99))),
+        Muon: (torch.optiMuon, dict(lr=lr, weight_decay=decay, momentum=min(momentum, 0.99))),
         Adam: (torch.optim.AdamW, dict(lr=lr, weight_decay=decay, betas=(rng.random(), rng.random()), eps=1e-8)),
     }
     kind = rng.choice(list(kinds))
     other, options = kinds[kind]
-    shape = [rng.randint(1, 9) for _ in range(2 if kind is m.Muon else rng.randint(1, 4))]
+    shape = [rng.randint(1, 9) for _ in range(2 if kind is Muon else rng.randint(1, 4))]
     ours, theirs = m.Parameter(torch.randn(shape, dtype=torch.float64)), torch.empty(shape, dtype=torch.float64)
     theirs.copy_(ours.value).requires_grad_()
     mine, reference, size = kind([ours], **options), other([theirs], **options), 10 ** rng.uniform(-3, 3)

@@ -3,10 +3,11 @@
 import os
 import signal
 
-from Proj_Miniproject2.others import parallel, train
 from Proj_Miniproject2.others.__main__ import main
+from Proj_Miniproject2.others.lab import experiment
+from Proj_Miniproject2.others.training import processes
 
-learn, steps = parallel.Joined.learn, []
+learn, steps = processes.Joined.learn, []
 
 
 def learn_or_die(self, inputs, targets):
@@ -17,5 +18,5 @@ def learn_or_die(self, inputs, targets):
 
 
 if __name__ == "__main__":
-    parallel.Joined.learn, train.VALIDATION_PAIRS = learn_or_die, 8
+    processes.Joined.learn, experiment.VALIDATION_PAIRS = learn_or_die, 8
     main()

@@ -12,16 +12,16 @@ from Proj_Miniproject2.model import (
     SGD,
     Conv2d,
     Model,
-    Muon,
     NearestUpsampling,
-    Recipe,
     ReLU,
     Sequential,
     Sigmoid,
     TransposeConv2d,
     Upsampling,
-    fingerprint,
 )
+from Proj_Miniproject2.others.training.by_recipe import fingerprint
+from Proj_Miniproject2.others.training.optimizers import Muon
+from Proj_Miniproject2.others.training.recipe import Recipe
 
 ones = torch.ones
 

@@ -16,7 +16,6 @@ from Proj_Miniproject2.model import (
     Conv2d,
     Model,
     Module,
-    Muon,
     NearestUpsampling,
     Parameter,
     ReLU,
@@ -25,7 +24,8 @@ from Proj_Miniproject2.model import (
     TransposeConv2d,
     Upsampling,
 )
-from Proj_Miniproject2.others.recipes import Adam, RowMuon
+from Proj_Miniproject2.others.fast import convolution, maps
+from Proj_Miniproject2.others.training.optimizers import Adam, Muon, RowMuon
 
 from .twins import twin as twin_of
 
@@ -242,10 +242,10 @@ def test_minimal_filtering_equals_autograd(block, dtype, data, seed, chunk, x_la
         missing = [max(0, k - 2 * p - n) for k, p, n in zip(kernel, padding, shape[-2:], strict=True)]
         shape = (*shape[:-2], shape[-2] + missing[0], shape[-1] + missing[1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(m, "MANY_CHANNELS", 1)
-        patch.setattr(m, "MANY_PIXELS", 0)
-        patch.setattr(m, "FEWER", 99)
-        patch.setattr(m.Maps, "piece", chunk)
+        patch.setattr(convolution, "MANY_CHANNELS", 1)
+        patch.setattr(convolution, "MANY_PIXELS", 0)
+        patch.setattr(convolution, "FEWER", 99)
+        patch.setattr(maps.Maps, "piece", chunk)
         check_convolution(block, options, shape, dtype, seed, x_layout, grad_layout)
 
 

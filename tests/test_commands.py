@@ -10,13 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
-from Proj_Miniproject2.model import DEFAULT, Model, Recipe, save
-from Proj_Miniproject2.others import ablate, train
+from Proj_Miniproject2.model import Model
 from Proj_Miniproject2.others.__main__ import COMMANDS, main
+from Proj_Miniproject2.others.commands import ablate, train
+from Proj_Miniproject2.others.data.files import save
+from Proj_Miniproject2.others.data.photos import PairStream, load_photos
+from Proj_Miniproject2.others.data.sources import SIGMAS, fixed, gaussian_pairs
+from Proj_Miniproject2.others.data.sources import clean as with_clean
+from Proj_Miniproject2.others.lab import experiment, studies
+from Proj_Miniproject2.others.lab.runs import FUNCTIONS, RUNS, Run
 from Proj_Miniproject2.others.networks import NETWORKS, TRAINABLE
-from Proj_Miniproject2.others.photos import SIGMAS, PairStream, fixed, gaussian_pairs, load_photos
-from Proj_Miniproject2.others.photos import clean as with_clean
-from Proj_Miniproject2.others.recipes import FUNCTIONS, RUNS, Run
+from Proj_Miniproject2.others.training.recipe import DEFAULT, Recipe
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def val_data(tmp_path_factory):
 
 
 def test_train_writes_weights_and_results(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "VALIDATION_PAIRS", 4)
+    monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 4)
     out, results = tmp_path / "weights.pth", tmp_path / "results.json"
     main(f"train {photos} --out {out} --results {results} --pairs 8 --num-epochs 2".split())
     Model().load_weights(out)
@@ -48,7 +52,7 @@ def test_train_writes_weights_and_results(photos, tmp_path, monkeypatch):
 
 
 def test_training_goes_on_from_weights(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "VALIDATION_PAIRS", 4)
+    monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 4)
     start, out = tmp_path / "start.pth", tmp_path / "weights.pth"
     torch.manual_seed(5)
     state = Model().network.state_dict()
@@ -73,22 +77,22 @@ def test_weights_of_another_network_are_nothing_to_go_on_from(photos, tmp_path, 
 
 
 def test_training_repeats(photos, monkeypatch):
-    monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
+    monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 2)
     run = Run(Recipe(num_epochs=1, batch_size=4), pairs=8)
-    weights = [train.train(load_photos(photos), run)[0].network.state_dict() for _ in range(2)]
+    weights = [experiment.train(load_photos(photos), run)[0].network.state_dict() for _ in range(2)]
     torch.testing.assert_close(*weights, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_trains(network, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
+    monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 2)
     out = tmp_path / "weights.pth"
     main(f"train {photos} --network {network} --out {out} --pairs 4 --num-epochs 1".split())
     NETWORKS[network]().load_weights(out)
 
 
 def test_a_checkpoint_of_other_photos_is_refused(photos, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
+    monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 2)
     command = f"train {{}} --out {tmp_path}/w.pth --checkpoint {tmp_path}/c --pairs 4 --num-epochs 1".split()
     main([word.format(photos) for word in command])
     other = tmp_path / "other"
@@ -115,7 +119,7 @@ def test_gaussian_pairs_share_their_clean_image():
 
 @pytest.mark.parametrize("options, exchange", [({}, True), ({"targets": 2}, False), ({"source": with_clean}, False)])
 def test_pairs_are_exchanged_only_if_both_are_noisy_alike(options, exchange, photos, monkeypatch):
-    monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
+    monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 2)
     recipes = []
 
     class Recorder(Model):
@@ -124,7 +128,7 @@ def test_pairs_are_exchanged_only_if_both_are_noisy_alike(options, exchange, pho
             return {}
 
     monkeypatch.setitem(TRAINABLE, "report", Recorder)
-    train.train(load_photos(photos), Run(pairs=4, **options))
+    experiment.train(load_photos(photos), Run(pairs=4, **options))
     assert recipes[0].exchange == exchange
 
 
@@ -132,8 +136,8 @@ def test_pairs_are_exchanged_only_if_both_are_noisy_alike(options, exchange, pho
 def test_photos_set_aside_are_in_no_training(source, monkeypatch):
     """Each photo is of one grey, so that a pair shows which photo it was cut from."""
     photos = [torch.full((3, 256, 256), 8 * i, dtype=torch.uint8) for i in range(30)]
-    monkeypatch.setattr(train, "VALIDATION_PAIRS", 12)
-    monkeypatch.setattr("Proj_Miniproject2.others.photos.SIGMAS", (0, 0))
+    monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 12)
+    monkeypatch.setattr("Proj_Miniproject2.others.data.sources.SIGMAS", (0, 0))
     seen = {"training": set(), "validation": set()}
 
     class Recorder(Model):
@@ -147,7 +151,7 @@ def test_photos_set_aside_are_in_no_training(source, monkeypatch):
             return images
 
     monkeypatch.setitem(TRAINABLE, "report", Recorder)
-    train.train(photos, Run(Recipe(num_epochs=4), source=FUNCTIONS["source"][source], pairs=400))
+    experiment.train(photos, Run(Recipe(num_epochs=4), source=FUNCTIONS["source"][source], pairs=400))
     assert seen["validation"] <= {8 * i for i in (0, 14, 28)} and len(seen["validation"]) > 1
     assert seen["training"] == {8 * i for i in range(30)} - {8 * i for i in (0, 14, 28)}
 
@@ -174,10 +178,11 @@ def test_evaluate_writes_psnr(val_data, photos, tmp_path):
     assert any("128 x 128" in name for name in written)
 
 
-def few_pairs(monkeypatch, *studies):
-    monkeypatch.setattr(train, "VALIDATION_PAIRS", 4)
-    few = {name: {label: replace(run, pairs=4) for label, run in ablate.STUDIES[name].items()} for name in studies}
-    monkeypatch.setattr(ablate, "STUDIES", few)
+def few_pairs(monkeypatch, *names):
+    monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 4)
+    few = {name: {label: replace(run, pairs=4) for label, run in ablate.STUDIES[name].items()} for name in names}
+    for module in (studies, ablate):
+        monkeypatch.setattr(module, "STUDIES", few)
 
 
 def test_ablate_resumes(photos, tmp_path, monkeypatch):
@@ -218,29 +223,29 @@ def test_turned_predictions_are_those_of_the_eight_symmetries():
     draws = torch.Generator().manual_seed(0)
     seen = set()
     for _ in range(60):
-        distances = (train.turned_prediction(model, images, draws) - symmetric).abs().amax((1, 2, 3, 4))
+        distances = (experiment.turned_prediction(model, images, draws) - symmetric).abs().amax((1, 2, 3, 4))
         assert distances.min() < 1e-3 and (distances < 1e-3).sum() == 1
         seen.add(int(distances.argmin()))
     assert len(seen) == 8
 
 
 def test_distillation_comes_near_the_mean_of_the_symmetries(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
+    monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 2)
     stack, checkpoint = load_photos(photos), tmp_path / "checkpoint.pth"
     run = Run(Recipe(num_epochs=1, batch_size=4), pairs=40, source=fixed)
-    teacher, _ = train.train(stack, run)
+    teacher, _ = experiment.train(stack, run)
     longer = replace(run, distill_epochs=4)
-    pupil, results = train.train(stack, longer, checkpoint)
+    pupil, results = experiment.train(stack, longer, checkpoint)
     assert results["distill_epochs"] == 4
     images = torch.randint(256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     draws = torch.Generator().manual_seed(0)
-    target = torch.stack([train.turned_prediction(teacher, images, draws) for _ in range(100)]).mean(0)
+    target = torch.stack([experiment.turned_prediction(teacher, images, draws) for _ in range(100)]).mean(0)
     before, after = ((model.predict(images) - target).square().mean() for model in (teacher, pupil))
     assert after < 0.5 * before
 
     # interrupted between the two trainings, it comes to the same
     (tmp_path / "checkpoint.pth.distill").unlink()
-    again, _ = train.train(stack, longer, checkpoint)
+    again, _ = experiment.train(stack, longer, checkpoint)
     torch.testing.assert_close(again.network.state_dict(), pupil.network.state_dict(), rtol=0, atol=0)
 
 
@@ -298,7 +303,7 @@ def test_ctrl_c_is_one_line(photos, tmp_path, monkeypatch, capsys):
 
 
 class Trained:
-    """What `train.train` gives, in no time"""
+    """What `experiment.train` gives, in no time"""
 
     def __init__(self, psnr, noisy_psnr=20.0):
         self.results = {"psnr": psnr, "noisy_psnr": noisy_psnr}
@@ -347,7 +352,7 @@ def test_outputs_are_tried_out_before_any_work(photos, tmp_path, monkeypatch, ca
     def read_only(*args, **kwargs):
         raise OSError("Read-only file system")
 
-    monkeypatch.setattr("Proj_Miniproject2.others.files.tempfile.TemporaryFile", read_only)
+    monkeypatch.setattr("Proj_Miniproject2.others.data.files.tempfile.TemporaryFile", read_only)
     monkeypatch.setattr(train, "load_photos", None)  # would be called, were it not found out before
     with pytest.raises(SystemExit) as exit:
         main(f"train {photos} --out {tmp_path}/w.pth".split())

@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image, ImageOps, JpegImagePlugin
 
-from Proj_Miniproject2.model import Model, save
-from Proj_Miniproject2.others import denoise
+from Proj_Miniproject2.model import Model
 from Proj_Miniproject2.others.__main__ import main
+from Proj_Miniproject2.others.commands import denoise
+from Proj_Miniproject2.others.data.files import save
 from Proj_Miniproject2.others.networks import UNet
 
 ROOT = Path(__file__).parents[1]
@@ -389,7 +390,7 @@ def test_24_megapixels_in_a_gigabyte(tmp_path):
     code = """if True:
         import resource
         from PIL import Image
-        from Proj_Miniproject2.others.denoise import denoise, side_by_side
+        from Proj_Miniproject2.others.commands.denoise import denoise, side_by_side
         from Proj_Miniproject2.others.networks import PhotoUNet
 
         image, model = Image.linear_gradient("L").resize((6000, 4000)).convert("RGB"), PhotoUNet()

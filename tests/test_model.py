@@ -19,10 +19,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from Proj_Miniproject2 import model as module
-from Proj_Miniproject2.model import DEFAULT, MSE, SGD, Model, Recipe, Sequential
-from Proj_Miniproject2.others.metrics import psnr
-from Proj_Miniproject2.others.recipes import REPORT, adam, constant, kaiming, linear
-from Proj_Miniproject2.others.scenes import builtin_data
+from Proj_Miniproject2.model import MSE, SGD, Model, Sequential
+from Proj_Miniproject2.others.data.files import save
+from Proj_Miniproject2.others.data.metrics import psnr
+from Proj_Miniproject2.others.data.scenes import builtin_data
+from Proj_Miniproject2.others.fast import machine
+from Proj_Miniproject2.others.lab.runs import REPORT
+from Proj_Miniproject2.others.training.by_recipe import augment, fingerprint
+from Proj_Miniproject2.others.training.initialisations import kaiming
+from Proj_Miniproject2.others.training.optimizers import adam
+from Proj_Miniproject2.others.training.recipe import DEFAULT, Recipe, constant, linear
 
 from .twins import twin
 
@@ -227,12 +233,12 @@ def test_augmentation_treats_both_images_alike():
     """All 8 symmetries of the square come; where the image is no square, only those that keep its shape."""
     images, rng, seen = torch.rand(2, 3, 4, 4), random.Random(0), set()
     for _ in range(200):
-        inputs, targets = module.augment(images, images + 1, rng)
+        inputs, targets = augment(images, images + 1, rng)
         assert torch.equal(targets, inputs + 1)
         symmetries = [s for k in range(4) for r in [images.rot90(k, (2, 3))] for s in (r, r.flip(3))]
         seen.add(tuple(torch.equal(inputs, s) for s in symmetries))
     assert len(seen) == 8 and all(sum(matches) == 1 for matches in seen)
-    inputs, targets = module.augment(images[..., :3, :], images[..., :3, :], rng)
+    inputs, targets = augment(images[..., :3, :], images[..., :3, :], rng)
     assert inputs.shape == targets.shape == (2, 3, 3, 4)
 
 
@@ -397,8 +403,8 @@ def test_a_checkpoint_can_be_read_whatever_numbers_it_was_told(tmp_path):
 
 
 def test_the_same_weights_make_the_same_file(tmp_path):
-    path, script = tmp_path / "weights.pth", "from Proj_Miniproject2.model import save; save({'a': 1}, 'weights.pth')"
-    contents = set()
+    path, contents = tmp_path / "weights.pth", set()
+    script = "from Proj_Miniproject2.others.data.files import save; save({'a': 1}, 'weights.pth')"
     for _ in range(2):
         environment = os.environ | {"PYTHONPATH": os.getcwd()}
         subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True)
@@ -480,7 +486,7 @@ def test_the_precision_of_products_is_put_back(model, where, setting):
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(model.predict, [images] * 40))
         assert precisions() == expected
-        with pytest.raises(KeyboardInterrupt), module.fast_products(model.device):
+        with pytest.raises(KeyboardInterrupt), machine.fast_products(model.device):
             raise KeyboardInterrupt
         assert precisions() == expected
     finally:
@@ -501,10 +507,10 @@ def test_products_are_fast_only_where_they_stay_exact(model, monkeypatch):
     setting, cpu = torch.backends.mkldnn.matmul, torch.device("cpu")
     before = setting.fp32_precision
     for exact in (True, False):
-        monkeypatch.setattr(module, "exact_at_bfloat16", lambda exact=exact: exact)
-        with module.fast_products(cpu):
+        monkeypatch.setattr(machine, "exact_at_bfloat16", lambda exact=exact: exact)
+        with machine.fast_products(cpu):
             assert setting.fp32_precision == ("bf16" if exact else before)
-        with module.fast_products(torch.device("cuda")):
+        with machine.fast_products(torch.device("cuda")):
             assert setting.fp32_precision == before
 
 
@@ -563,7 +569,7 @@ class Interrupt(Exception):
 
 
 def about(data):
-    return [module.fingerprint(images) for images in data]
+    return [fingerprint(images) for images in data]
 
 
 def interrupted_fit(model, data, epochs, stop, **options):
@@ -625,7 +631,7 @@ def test_an_interrupted_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", half_written)
     with pytest.raises(OSError, match="disk full"):
-        module.save(values(model), path)
+        save(values(model), path)
     assert path.read_bytes() == content and os.listdir(tmp_path) == ["checkpoint.pth"]
 
 

@@ -12,7 +12,6 @@ from Proj_Miniproject2.model import (
     SGD,
     Conv2d,
     Convolution,
-    MinimalFiltering,
     Model,
     NearestUpsampling,
     ReLU,
@@ -21,9 +20,12 @@ from Proj_Miniproject2.model import (
     Skip,
     TransposeConv2d,
     Upsampling,
-    setting,
     xavier,
 )
+from Proj_Miniproject2.others.data.files import save
+from Proj_Miniproject2.others.fast import convolution, maps
+from Proj_Miniproject2.others.fast.convolution import setting
+from Proj_Miniproject2.others.fast.minimal_filtering import MinimalFiltering
 from Proj_Miniproject2.others.networks import NETWORKS, VARIANTS, NarrowUNet, PhotoUNet, UNet, widen
 
 from .twins import twin
@@ -35,9 +37,9 @@ FAST_OR_NOT = pytest.mark.parametrize("fast", [True, False], ids=["fast", "textb
 def switch(monkeypatch, fast):
     """Takes the fast convolution away, or lets it do whatever it can, small images, too."""
     if fast:
-        monkeypatch.setattr(m, "MANY_PIXELS", 0)
+        monkeypatch.setattr(convolution, "MANY_PIXELS", 0)
     else:
-        monkeypatch.setattr(m, "faster_maps", lambda *arguments: None)
+        monkeypatch.setattr(m.Convolution, "faster", lambda *arguments: None)
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -279,34 +281,43 @@ def test_wide_layers_equal_torch(fast, transposed, channels, kernel, stride, pad
         assert_equals_twin(layer, normal(n, channels[0], *size), 1e-9 if fast else 1e-12)
 
 
+def maps_for(layer, n, size, backward=False):
+    """The maps that a layer takes for n images, on the way forward or backward."""
+    makes_x = layer.x_and_y(backward, not backward)[0]
+    return convolution.maps_for(layer, n, layer.geometry(size), makes_x)
+
+
 def maps_of(layer, n, size, backward=False):
     """The class of the maps that a layer takes for n images, and of what is inside where they are turned."""
-    maps = layer.maps(n, (size, size), layer.output_size((size, size)), backward)
-    return (type(maps), type(maps.maps)) if isinstance(maps, m.Turned) else (type(maps),)
+    found = maps_for(layer, n, (size, size), backward)
+    return (type(found), type(found.maps)) if isinstance(found, maps.Turned) else (type(found),)
 
 
 def test_each_kind_of_maps_has_its_layers():
-    assert maps_of(Conv2d(64, 64, 3), 1, 8) == (m.Patches,)  # a small single image
+    assert maps_of(Conv2d(64, 64, 3), 1, 8) == (maps.Patches,)  # a small single image
     assert maps_of(Conv2d(64, 64, 3), 1, 64) == (MinimalFiltering,)
-    assert maps_of(Conv2d(64, 64, 3).to(torch.bfloat16), 1, 64) == (m.Patches,)
-    assert maps_of(Conv2d(64, 64, 1), 4, 64) == (m.Patches,)
+    assert maps_of(Conv2d(64, 64, 3).to(torch.bfloat16), 1, 64) == (maps.Patches,)
+    assert maps_of(Conv2d(64, 64, 1), 4, 64) == (maps.Patches,)
     for layer, ways in (
-        (Conv2d(32, 32, 5), [(m.Rows,), (m.Turned, m.Rows)]),
-        (TransposeConv2d(32, 32, 5), [(m.Turned, m.Rows), (m.Rows,)]),
-        (Conv2d(32, 33, 5), [(m.Rows,)] * 2),
+        (Conv2d(32, 32, 5), [(maps.Rows,), (maps.Turned, maps.Rows)]),
+        (TransposeConv2d(32, 32, 5), [(maps.Turned, maps.Rows), (maps.Rows,)]),
+        (Conv2d(32, 33, 5), [(maps.Rows,)] * 2),
         (Conv2d(64, 64, 3), [(MinimalFiltering,)] * 2),
     ):
         assert [maps_of(layer, 4, 64, backward) for backward in (False, True)] == ways
-    assert maps_of(Conv2d(64, 64, 3, groups=64), 4, 64) == (m.Shifts,)
-    assert maps_of(Conv2d(48, 3, 3), 4, 64) == (m.Turned, m.Patches)
-    assert maps_of(TransposeConv2d(48, 3, 3), 4, 64) == (m.Patches,)
-    assert maps_of(TransposeConv2d(30, 90, 5), 4, 64) == (m.Turned, m.Rows)
+    assert maps_of(Conv2d(64, 64, 3, groups=64), 4, 64) == (maps.Shifts,)
+    assert maps_of(Conv2d(48, 3, 3), 4, 64) == (maps.Turned, maps.Patches)
+    assert maps_of(TransposeConv2d(48, 3, 3), 4, 64) == (maps.Patches,)
+    assert maps_of(TransposeConv2d(30, 90, 5), 4, 64) == (maps.Turned, maps.Rows)
 
 
 CHANNELS = st.integers(1, 6)
 
 
-@pytest.mark.parametrize("kind", [(m.Rows,), (m.Shifts,), (m.Turned, m.Rows), (m.Turned, m.Patches)], ids=str)
+KINDS = [(maps.Rows,), (maps.Shifts,), (maps.Turned, maps.Rows), (maps.Turned, maps.Patches)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 @given(
     transposed=st.booleans(),
     channels=st.tuples(CHANNELS, CHANNELS),
@@ -324,26 +335,26 @@ def test_each_kind_of_maps_equals_torch(
     kind, transposed, channels, groups, kernel, stride, dilation, padding, size, n, chunk
 ):
     few, many = sorted(channels)
-    stride, groups = {m.Rows: ((1, stride[1]), groups), m.Shifts: (stride, few)}.get(kind[0], ((1, 1), 1))
-    if kind == (m.Rows,):
+    stride, groups = {maps.Rows: ((1, stride[1]), groups), maps.Shifts: (stride, few)}.get(kind[0], ((1, 1), 1))
+    if kind == (maps.Rows,):
         c, o, kernel = groups * channels[0], groups * channels[1], (kernel[0] + 1, kernel[1])
-    elif kind == (m.Shifts,):
+    elif kind == (maps.Shifts,):
         c = o = few
     else:
         c, o = many + few, few
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"MANY_PIXELS": 0, "ROW": 99 if m.Patches in kind else 1}.items():
-            patch.setattr(m, name, value)
-        for some in (m.Maps, m.Rows):
+        for name, value in {"MANY_PIXELS": 0, "ROW": 99 if maps.Patches in kind else 1}.items():
+            patch.setattr(convolution, name, value)
+        for some in (maps.Maps, maps.Rows):
             patch.setattr(some, "piece", chunk)
-        patch.setattr(m, "MANY_CHANNELS", 99)
+        patch.setattr(convolution, "MANY_CHANNELS", 99)
         options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         layer = TransposeConv2d(o, c, kernel, **options) if transposed else Conv2d(c, o, kernel, **options)
         try:
             layer.output_size(size)
         except ValueError:  # the image is too small for these options
             return
-        assert kind[0] is m.Rows or type(layer.maps(n, size, layer.output_size(size))) is kind[0]
+        assert kind[0] is maps.Rows or type(maps_for(layer, n, size)) is kind[0]
         assert_equals_twin(layer.to(torch.float64), normal(n, layer.in_channels, *size), 1e-11)
 
 
@@ -445,7 +456,7 @@ def test_weights_of_another_network_are_refused(model, tmp_path):
         def build(self):
             return Sequential(Conv2d(3, 3, 1))
 
-    m.save(Other().network.state_dict(), tmp_path / "other.pth")
+    save(Other().network.state_dict(), tmp_path / "other.pth")
     before = model.network.state_dict()
     with pytest.raises(ValueError, match=r"other.pth does not hold the weights of this network"):
         model.load_weights(tmp_path / "other.pth")

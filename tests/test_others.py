@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from Proj_Miniproject2.model import save
-from Proj_Miniproject2.others import photos as photos_module
 from Proj_Miniproject2.others.__main__ import main
-from Proj_Miniproject2.others.metrics import psnr
-from Proj_Miniproject2.others.noise import block_mean, gaussian_noise, pixel_noise, poisson_noise
-from Proj_Miniproject2.others.photos import PairStream, load_photos, pairs_of
-from Proj_Miniproject2.others.scenes import builtin_data, draw_scenes
+from Proj_Miniproject2.others.data import photos as photos_module
+from Proj_Miniproject2.others.data.files import save
+from Proj_Miniproject2.others.data.metrics import psnr
+from Proj_Miniproject2.others.data.noise import block_mean, gaussian_noise, pixel_noise, poisson_noise
+from Proj_Miniproject2.others.data.photos import PairStream, load_photos, pairs_of
+from Proj_Miniproject2.others.data.scenes import builtin_data, draw_scenes
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -19,11 +19,14 @@ import torch
 from PIL import Image
 from torch import distributed
 
-from Proj_Miniproject2.model import MSE, Conv2d, Model, Module, Muon, Recipe, ReLU, Sequential, Upsampling
-from Proj_Miniproject2.others import parallel, train
-from Proj_Miniproject2.others.photos import load_photos
-from Proj_Miniproject2.others.recipes import FUNCTIONS, RowMuon, Run, adam, sgd
-from Proj_Miniproject2.others.scenes import draw_scenes
+from Proj_Miniproject2.model import MSE, Conv2d, Model, Module, ReLU, Sequential, Upsampling
+from Proj_Miniproject2.others.data.photos import load_photos
+from Proj_Miniproject2.others.data.scenes import draw_scenes
+from Proj_Miniproject2.others.lab import experiment
+from Proj_Miniproject2.others.lab.runs import FUNCTIONS, Run
+from Proj_Miniproject2.others.training import processes
+from Proj_Miniproject2.others.training.optimizers import Muon, RowMuon, adam, sgd
+from Proj_Miniproject2.others.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 # A process that has imported all this once, and of which the others are copies.
@@ -118,8 +121,8 @@ def own_pairs(epoch):
 
 
 def train_in_float64(name, pairs, seed=SEED):
-    model = parallel.joined(DoubleModel)()
-    if parallel.rank():
+    model = processes.joined(DoubleModel)()
+    if processes.rank():
         model.network.param()[0].value.add_(1)  # the first process's weights are the ones that count
     losses = model.fit(pairs, recipe=OPTIMIZERS[name], seed=seed)
     return arrays(model), losses
@@ -138,9 +141,9 @@ def test_several_processes_learn_what_one_learns(size, name, tmp_path):
 
 
 def two_against_three_batches():
-    n = 32 + 32 * parallel.rank()
+    n = 32 + 32 * processes.rank()
     with pytest.raises(ValueError, match=r"as many batches in an epoch, got \[2, 4\]"):
-        parallel.joined(DoubleModel)().fit(lambda epoch: all_pairs(epoch)[:, :n], recipe=PLAIN)
+        processes.joined(DoubleModel)().fit(lambda epoch: all_pairs(epoch)[:, :n], recipe=PLAIN)
     return True
 
 
@@ -158,19 +161,19 @@ def test_every_process_draws_its_own_pairs(source, size, pairs, batch, monkeypat
     photos, seen, counts = draw_scenes(2, 256), set(), []
     run = Run(Recipe(batch_size=batch), source=FUNCTIONS["source"][source], pairs=pairs)
     for rank in range(size):
-        monkeypatch.setattr(parallel, "rank", lambda rank=rank: rank)
-        monkeypatch.setattr(parallel, "processes", lambda: size)
-        inputs, _ = run.source(photos, parallel.own(run))(0)
+        monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(processes, "processes", lambda: size)
+        inputs, _ = run.source(photos, processes.own(run))(0)
         seen |= {image.numpy().tobytes() for image in inputs}
-        counts.append(-(-len(inputs) // parallel.part(batch)))
+        counts.append(-(-len(inputs) // processes.part(batch)))
     assert len(seen) == pairs and set(counts) == {-(-pairs // batch)}
 
 
 @pytest.mark.parametrize("pairs, batch, small", [(33, 32, 0), (2, 32, 0), (30, 2, 0), (37, 32, 0.5), (30, 5, 0.5)])
 def test_runs_that_cannot_be_shared_are_refused(pairs, batch, small, monkeypatch):
-    monkeypatch.setattr(parallel, "processes", lambda: 3)
+    monkeypatch.setattr(processes, "processes", lambda: 3)
     with pytest.raises(ValueError, match=f"3 processes share every batch, and {pairs} pairs in batches of {batch}"):
-        parallel.own(Run(Recipe(batch_size=batch, small_batches=small), pairs=pairs))
+        processes.own(Run(Recipe(batch_size=batch, small_batches=small), pairs=pairs))
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -196,9 +199,9 @@ def train_until(epochs, folder, checkpoint):
         return lambda epoch: draw(epoch) if epoch < epochs else 1 / 0
 
     source.__name__ = "fresh"
-    train.VALIDATION_PAIRS = 8
+    experiment.VALIDATION_PAIRS = 8
     try:
-        model, results = train.train(load_photos(folder), replace(RUN, source=source), checkpoint)
+        model, results = experiment.train(load_photos(folder), replace(RUN, source=source), checkpoint)
         return arrays(model), results["curve"]
     except ZeroDivisionError:
         return None
@@ -224,9 +227,9 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(photos, tmp_path,
 
 def train_on_own_images(checkpoint):
     """`Model.train`, whose checkpoint knows the images: each process has others. Returns how much of it was trained."""
-    model, lines = parallel.joined(DoubleModel)(), StringIO()
+    model, lines = processes.joined(DoubleModel)(), StringIO()
     with redirect_stdout(lines):
-        model.train(*all_pairs(parallel.rank()), recipe=replace(PLAIN, num_epochs=2), checkpoint=checkpoint)
+        model.train(*all_pairs(processes.rank()), recipe=replace(PLAIN, num_epochs=2), checkpoint=checkpoint)
     return lines.getvalue().count("epoch")
 
 
@@ -264,14 +267,14 @@ def test_a_killed_process_costs_an_epoch_at_most(photos, tmp_path):
 
 def test_an_error_of_all_is_said_once(monkeypatch):
     store = distributed.TCPStore("127.0.0.1", 0, is_master=True)
-    monkeypatch.setattr(parallel, "PATIENCE", 0.1 * parallel.PATIENCE)
+    monkeypatch.setattr(processes, "PATIENCE", 0.1 * processes.PATIENCE)
     names = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_RUN_ID": "a", "RANK": 1}
     for name, value in (names | {"TORCHELASTIC_RESTART_COUNT": 0}).items():
         monkeypatch.setenv(name, str(value))
-    assert parallel.should_say()  # the first is silent
+    assert processes.should_say()  # the first is silent
     monkeypatch.setenv("RANK", "0")
-    assert parallel.should_say()
+    assert processes.should_say()
     monkeypatch.setenv("RANK", "1")
-    assert not parallel.should_say()
+    assert not processes.should_say()
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert parallel.should_say()
+    assert processes.should_say()

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from Proj_Miniproject2.others import train
 from Proj_Miniproject2.others.__main__ import main
-from Proj_Miniproject2.others.plots import read_curve
+from Proj_Miniproject2.others.commands.plot import read_curve
+from Proj_Miniproject2.others.lab import experiment
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_curves_are_read(files):
 
 def test_a_log_of_train_holds_the_curve_of_its_results(tmp_path, monkeypatch, capsys):
     """Also one that was interrupted and went on."""
-    monkeypatch.setattr(train, "VALIDATION_PAIRS", 2)
+    monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 2)
     for i in range(2):
         pixels = torch.randint(256, (256, 256, 3), generator=torch.Generator().manual_seed(i), dtype=torch.uint8)
         Image.fromarray(pixels.numpy()).save(tmp_path / f"{i}.png")

@@ -1,4 +1,4 @@
-"""What others/recipes.py and others/noise.py add to train with: a loss, initialisations, a camera's noise."""
+"""What a training can be made of: a loss, initialisations, a camera's noise, sources of pairs."""
 
 from itertools import cycle, permutations
 
@@ -7,12 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.model import Conv2d, Recipe, Sequential, Skip, TransposeConv2d, xavier
-from Proj_Miniproject2.others.noise import camera_noise
-from Proj_Miniproject2.others.photos import camera, clean, fixed, mixed, random_crops, recoloured, varied
-from Proj_Miniproject2.others.recipes import RelativeMSE, Run, kaiming, uniform
-from Proj_Miniproject2.others.shots import shots
+from Proj_Miniproject2.model import Conv2d, Sequential, Skip, TransposeConv2d, xavier
+from Proj_Miniproject2.others.data.noise import camera_noise
+from Proj_Miniproject2.others.data.photos import random_crops
+from Proj_Miniproject2.others.data.sources import camera, clean, fixed, mixed, recoloured, shots, varied
+from Proj_Miniproject2.others.fast import machine
+from Proj_Miniproject2.others.lab.runs import Run
+from Proj_Miniproject2.others.training.initialisations import kaiming, uniform
+from Proj_Miniproject2.others.training.losses import RelativeMSE
+from Proj_Miniproject2.others.training.recipe import Recipe
 
 from .twins import relative_mse
 
@@ -134,14 +137,14 @@ def test_auto_takes_bfloat16_where_it_is_measured_to_be_much_faster(ratio, expec
         now += next(lapses)
         return now
 
-    monkeypatch.setattr(m.time, "perf_counter", clock)
-    assert m.fastest_dtype.__wrapped__(torch.device("cpu")) == expected
+    monkeypatch.setattr(machine.time, "perf_counter", clock)
+    assert machine.fastest_dtype.__wrapped__(torch.device("cpu")) == expected
 
 
 def test_a_recipes_precision_is_a_dtype():
     cpu = torch.device("cpu")
     found = {name: Recipe(precision=name).dtype(cpu) for name in ("float32", "bfloat16", "auto")}
-    assert found == {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": m.fastest_dtype(cpu)}
+    assert found == {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": machine.fastest_dtype(cpu)}
 
 
 def test_crops_come_from_everywhere():

@@ -4,15 +4,16 @@ import pytest
 import torch
 from PIL import Image
 
-from Proj_Miniproject2.model import Recipe
-from Proj_Miniproject2.others import train
 from Proj_Miniproject2.others.__main__ import main
-from Proj_Miniproject2.others.metrics import psnr
+from Proj_Miniproject2.others.data.metrics import psnr
+from Proj_Miniproject2.others.data.noise import to_uint8
+from Proj_Miniproject2.others.data.scenes import draw_scenes
+from Proj_Miniproject2.others.data.shots import read_scenes
+from Proj_Miniproject2.others.data.sources import shots
+from Proj_Miniproject2.others.lab import experiment
+from Proj_Miniproject2.others.lab.runs import Run
 from Proj_Miniproject2.others.networks import PhotoUNet
-from Proj_Miniproject2.others.noise import to_uint8
-from Proj_Miniproject2.others.recipes import Run
-from Proj_Miniproject2.others.scenes import draw_scenes
-from Proj_Miniproject2.others.shots import read_scenes, shots
+from Proj_Miniproject2.others.training.recipe import Recipe
 
 
 def save(path, level, size=(70, 66)):
@@ -111,7 +112,7 @@ def test_training_on_shots_learns_an_unknown_noise(tmp_path, monkeypatch):
             path = tmp_path / "shots" / f"{i:02}" / f"{shot}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(shoot(clean).permute(1, 2, 0).numpy()).save(path)
-    monkeypatch.setattr(train, "VALIDATION_PAIRS", 4)
+    monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 4)
     out = tmp_path / "mine.pth"
     main(f"train --shots {tmp_path}/shots --out {out} --num-epochs 1 --pairs 160 --batch-size 4".split())
     clean = torch.stack(draw_scenes(6, size=128, seed=1))

@@ -92,7 +92,7 @@ def train(photos, run, checkpoint=None):
     def score(epoch):
         mine = slice(rank(), None, processes())
         scores[epoch] = mean(psnr(model.predict(noisy[mine]), clean[mine]), len(noisy[mine]))
-        print(f"{epoch * run.pairs} pairs seen: {scores[epoch]:.2f} dB", flush=True)  # `plots` reads it
+        print(f"{epoch * run.pairs} pairs seen: {scores[epoch]:.2f} dB", flush=True)  # `plot` reads it
         return scores[epoch]
 
     def watched(epoch):
