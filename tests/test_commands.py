@@ -2,8 +2,9 @@
 
 import argparse
 import json
+import re
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -397,15 +398,30 @@ def test_results_are_json_whatever_the_numbers(val_data, tmp_path):
     assert written["the file's own noise"]["noisy"] is None
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_shows_defaults(command):
-    """Of every option that has one."""
-    parser = argparse.ArgumentParser()
+def actions_of(command):
+    """argparse's own for a command's arguments and options, but for --help."""
+    parser = argparse.ArgumentParser(add_help=False)
     COMMANDS[command].add_arguments(parser)
-    for action in parser._actions:
-        shown = action.help % {"default": action.default} if action.help else ""
-        assert action.help and (action.default in (None, False, argparse.SUPPRESS) or f"({action.default})" in shown)
-        assert action.default is not None or not action.choices or "(" in shown
+    return parser._actions
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_in_a_sentence_what_each_option_is_and_its_default(command):
+    for action in actions_of(command):
+        shown = (action.help or "") % {"default": action.default}
+        assert shown[:1].isupper() and shown.endswith(".") and len(shown.split()) >= 5, shown
+        assert action.default in (None, False, argparse.SUPPRESS) or f"({action.default})" in shown, shown
+        assert action.default is not None or not action.choices or "(" in shown, shown
+
+
+def test_help_of_train_begins_with_what_people_need(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    peoples, laboratorys = capsys.readouterr().out.split("the laboratory:")
+    first = "shots out checkpoint results half run network start num-epochs pairs".split()
+    assert [name for name in re.findall(r"^  --([a-z-]+)", peoples, re.M)] == first
+    fields_of_runs = {field.name.replace("_", "-") for kind in (Run, Recipe) for field in fields(kind)} - {"recipe"}
+    assert {*re.findall(r"^  --([a-z-]+)", laboratorys, re.M)} == fields_of_runs - {*first}
 
 
 def test_named_runs():

@@ -156,7 +156,7 @@ def test_everything_reaches_nested_layers():
     with setting(network, frozen=True, precision=torch.bfloat16):
         assert all(module.frozen for module in network.modules())
         assert all(layer.precision == torch.bfloat16 for layer in layers)
-        network(torch.rand(1, 3, 8, 8, dtype=torch.float64))
+        network(torch.rand(2, 3, 8, 8, dtype=torch.float64))
         assert all(layer.lifted and layer.saved is None for layer in layers)
     assert not any(m.frozen or vars(m).get("precision") or vars(m).get("lifted") for m in network.modules())
     with pytest.raises(RuntimeError, match="before forward"):

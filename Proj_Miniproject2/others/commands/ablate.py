@@ -23,9 +23,15 @@ def check_results(path, photos):
 
 
 def add_arguments(parser):
-    parser.add_argument("photos", type=Path, help="folder of photos, searched with its subfolders")
-    parser.add_argument("results", type=Path, help="folder for the results, made if absent")
-    parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(STUDIES))
+    parser.add_argument(
+        "photos", type=Path, metavar="PHOTOS", help="A folder of photos, whose subfolders are searched, too."
+    )
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS", help="The folder for the results, which is made if absent."
+    )
+    parser.add_argument(
+        "studies", nargs="*", metavar="STUDY", help=f"The studies to make, instead of all: {', '.join(STUDIES)}."
+    )
 
 
 def main(args):

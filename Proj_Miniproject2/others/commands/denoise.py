@@ -101,12 +101,32 @@ def compared(output):
 
 
 def add_arguments(parser):
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files, or folders with subfolders")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="to write to, made if absent")
-    parser.add_argument("--network", choices=NETWORKS, default="photo", help="(%(default)s)")
-    parser.add_argument("--weights", type=Path, help="file of weights (those shipped with the network)")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are in the folder already")
-    parser.add_argument("--compare", action="store_true", help="also write NAME-compare, before and after side by side")
+    parser.add_argument(
+        "images",
+        type=Path,
+        nargs="+",
+        metavar="PICTURES",
+        help="The pictures to denoise: files, or folders, whose subfolders are searched, too.",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="The folder to write to, which is made if absent."
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="Also write NAME-compare, before and after side by side."
+    )
+    parser.add_argument("--overwrite", action="store_true", help="Replace files that are in the folder already.")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="A file of weights, as `train` writes, instead of those shipped.",
+    )
+    parser.add_argument(
+        "--network",
+        choices=NETWORKS,
+        default="photo",
+        help="The network that denoises (%(default)s): report, unet and resnet are for the course's small images.",
+    )
 
 
 def main(args):

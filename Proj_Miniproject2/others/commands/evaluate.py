@@ -53,11 +53,23 @@ def evaluate(model, rows):
 
 
 def add_arguments(parser):
-    parser.add_argument("val_data", type=Path, help="file with a tuple (noisy, clean), as the course's val_data.pkl")
-    parser.add_argument("--photos", type=Path, help="folder of photos, for larger images")
-    parser.add_argument("--network", choices=NETWORKS, default="report", help="(%(default)s)")
-    parser.add_argument("--weights", type=Path, help="file of weights (those shipped with the network)")
-    parser.add_argument("--results", type=Path, help="JSON file to write")
+    parser.add_argument(
+        "val_data",
+        type=Path,
+        metavar="FILE",
+        help="A file that holds a tuple (noisy, clean), as the course's val_data.pkl and that of `pairs`.",
+    )
+    parser.add_argument(
+        "--photos", type=Path, metavar="PHOTOS", help="A folder of photos that larger images are cut from, too."
+    )
+    parser.add_argument("--network", choices=NETWORKS, default="report", help="The network to measure (%(default)s).")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="A file of weights, as `train` writes, instead of those shipped.",
+    )
+    parser.add_argument("--results", type=Path, metavar="FILE", help="A JSON file to write the numbers to, too.")
 
 
 def main(args):

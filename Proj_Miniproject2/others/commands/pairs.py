@@ -38,11 +38,19 @@ def make_pairs(photos, out, train=50_000, val=1_000, seed=0):
 
 
 def add_arguments(parser):
-    parser.add_argument("photos", type=Path, help="folder of photos, searched with its subfolders")
-    parser.add_argument("out", type=Path, help="folder to write to, made if absent")
-    parser.add_argument("--train", type=int, default=50_000, help="pairs to train on (%(default)s)")
-    parser.add_argument("--val", type=int, default=1_000, help="pairs to validate on (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    parser.add_argument(
+        "photos", type=Path, metavar="PHOTOS", help="A folder of photos, whose subfolders are searched, too."
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="The folder to write to, which is made if absent.")
+    parser.add_argument(
+        "--train", type=int, default=50_000, metavar="N", help="How many pairs to train on are made (%(default)s)."
+    )
+    parser.add_argument(
+        "--val", type=int, default=1_000, metavar="N", help="How many pairs to validate on are made (%(default)s)."
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="By what places and noise are drawn at random (%(default)s)."
+    )
 
 
 def main(args):

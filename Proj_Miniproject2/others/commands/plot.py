@@ -42,8 +42,16 @@ def read_log(text):
 
 
 def add_arguments(parser):
-    parser.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="results files or logs")
-    parser.add_argument("--out", type=Path, required=True, help="picture to write: .svg, .png or .pdf")
+    parser.add_argument(
+        "results",
+        type=Path,
+        nargs="+",
+        metavar="RESULTS",
+        help="Files that `train --results` wrote, or logs of what trainings printed.",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="The picture to write, a file .svg, .png or .pdf."
+    )
 
 
 def main(args):

@@ -1,9 +1,12 @@
 """Train new weights: on noisy pairs made of photos, or on one's own shots of scenes (--shots), several of each.
 
-A fourteenth of the photos or scenes is set aside; what the weights reach on pairs from those, in the end and after each
-epoch, goes into the results file.
-Without options this is `Model.train`'s own recipe on fresh pairs; --run takes one of the named runs, and every other
-option changes one thing of it.
+To learn the noise of your camera, take two or more shots of each of some scenes, from a tripod, one folder a scene:
+
+    noise2noise train --shots SCENES --out mine.pth
+    noise2noise denoise PICTURES --out FOLDER --weights mine.pth
+
+A fourteenth of the photos or scenes is set aside, and what the weights reach on pairs from those is printed, before
+each epoch and in the end.
 """
 
 import argparse
@@ -19,39 +22,110 @@ from ..data.shots import read_scenes
 from ..data.sources import shots
 from ..lab.experiment import train
 from ..lab.runs import FUNCTIONS, RUNS, Run
-from ..networks import TRAINABLE
+from ..networks import TRAINABLE, VARIANTS
 from ..training.processes import rank
-from ..training.recipe import Recipe
+from ..training.recipe import DEFAULT, Recipe
+
+# What the other fields of `Run` and `Recipe` are, to who changes one by the option of that name.
+LABORATORY = {
+    "init": "How the first weights are drawn, if not as the network draws its own",
+    "source": "Where the pairs come from: fresh ones are others in each epoch, fixed ones the same; the rest differ in "
+    "their noise or their photos",
+    "loss": "What is made small: the mean squared error, or each image's relative to its own noise",
+    "targets": "How many noisy images a target is the mean of",
+    "seed": "By what the weights, the pairs and their order are drawn at random",
+    "distill_epochs": "How many epochs follow in which the network learns what it makes of turned images",
+    "batch_size": "How many pairs make one step",
+    "small_batches": "In what part of the training, from its beginning on, batches are half as large",
+    "optimizer": "How a step is made of the gradients",
+    "lr": "How long steps are where the learning rate is at its highest",
+    "momentum": "How much of the steps before stays in a step, from 0 to below 1",
+    "schedule": "How the learning rate falls in the course of the training",
+    "warmup": "In what part of the training, at its beginning, the learning rate rises from zero",
+    "weight_decay": "How strongly the weights are drawn towards zero",
+    "average": "How much of the running average of the weights, which is what is kept, stays in each step; 0 for none",
+    "augment": "Whether pairs are flipped and transposed at random",
+    "exchange": "Whether input and target change places at random, where both are noisy alike",
+    "precision": "In what numbers matrices are multiplied: auto takes what is faster on this machine",
+}
 
 
 def add_arguments(parser):
-    parser.add_argument("photos", type=Path, nargs="?", help="folder of photos, searched with its subfolders")
+    parser.usage = (
+        "%(prog)s PHOTOS --out FILE [options]\n       %(prog)s --shots FOLDER [FOLDER ...] --out FILE [options]"
+    )
+    parser.add_argument(
+        "photos",
+        type=Path,
+        nargs="?",
+        metavar="PHOTOS",
+        help="A folder of photos to make noisy pairs of; its subfolders are searched, too.",
+    )
     parser.add_argument(
         "--shots",
         type=Path,
         nargs="+",
         metavar="FOLDER",
-        help="instead of photos: folders with the first, second, ... shot of each scene under the same names, or one "
-        "folder with a subfolder of shots for each scene",
+        help="Your own noisy shots instead of photos: one folder with a subfolder of shots for each scene, or several "
+        "folders that hold the first, second, ... shot of every scene under the same name.",
     )
-    parser.add_argument("--out", type=Path, required=True, help="file for the weights")
-    parser.add_argument("--half", action="store_true", help="write the weights in half precision: half the size")
-    parser.add_argument("--results", type=Path, help="JSON file for what the run gave")
-    parser.add_argument("--checkpoint", type=Path, help="file to write after every epoch, and to resume from")
-    parser.add_argument("--run", choices=RUNS, help="which the next options change (default; with --shots shots)")
-    choices = FUNCTIONS | {"network": [*TRAINABLE], "precision": ["float32", "bfloat16", "auto"]}
-    default = RUNS["default"]
-    for field in (*fields(Run)[1:], *fields(Recipe)):
-        value = getattr(default if hasattr(default, field.name) else default.recipe, field.name)
-        flag, shown = f"--{field.name.replace('_', '-')}", f"({getattr(value, '__name__', value)})".lower()
-        if field.name == "start":
-            parser.add_argument(flag, metavar="FILE", help="weights to go on from (none)")
-        elif field.name in choices:
-            parser.add_argument(flag, choices=choices[field.name], help=shown)
-        elif field.type is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=shown)
-        else:
-            parser.add_argument(flag, type=field.type, help=shown)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="The file to write the weights to.")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="A file to write after every epoch; the same command goes on from it if it was stopped.",
+    )
+    parser.add_argument(
+        "--results", type=Path, metavar="FILE", help="A JSON file to write loss and PSNR to, which `plot` draws."
+    )
+    parser.add_argument(
+        "--half", action="store_true", help="Write the weights in half precision, to a file of half the size."
+    )
+    parser.add_argument(
+        "--run",
+        choices=RUNS,
+        metavar="NAME",
+        help="Which named run the options change (default; with --shots shots): short gives the soonest good weights, "
+        "photo those for photos at their full resolution; the rest are the laboratory's: "
+        f"{', '.join(name for name in RUNS if name not in ('default', 'short', 'photo', 'shots'))}.",
+    )
+    parser.add_argument(
+        "--network",
+        choices=TRAINABLE,
+        metavar="NAME",
+        help="Which network learns (report, small and quick): photo is for photos at their full resolution, unet and "
+        "resnet are large; `denoise --network` wants the same.",
+    )
+    parser.add_argument(
+        "--start",
+        metavar="FILE",
+        help="A file of weights to go on from, of this network or one like it, instead of from nothing.",
+    )
+    parser.add_argument(
+        "--num-epochs", type=int, metavar="N", help=f"How many epochs to train, and so how long ({DEFAULT.num_epochs})."
+    )
+    parser.add_argument(
+        "--pairs", type=int, metavar="N", help=f"How many pairs are seen in an epoch ({RUNS['default'].pairs})."
+    )
+    laboratory = parser.add_argument_group(
+        "the laboratory",
+        "What else a run consists of, one thing at a time, to find out what it is worth: you need none of it.\n"
+        f"And more names for --network: {', '.join(VARIANTS)}.",
+    )
+    choices = FUNCTIONS | {"precision": ["float32", "bfloat16", "auto"]}
+    defaults = vars(RUNS["default"]) | vars(DEFAULT)
+    for field in (*fields(Run), *fields(Recipe)):
+        if field.name in LABORATORY:
+            default = str(getattr(defaults[field.name], "__name__", defaults[field.name])).lower()
+            if field.name in choices:
+                kind = {"choices": choices[field.name]}
+            elif field.type is bool:
+                kind = {"action": argparse.BooleanOptionalAction}
+            else:
+                kind = {"type": field.type, "metavar": "N" if field.type is int else "X"}
+            help = f"{LABORATORY[field.name]} ({default})."
+            laboratory.add_argument(f"--{field.name.replace('_', '-')}", help=help, **kind)
 
 
 def changed(run, args):
