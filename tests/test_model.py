@@ -1,5 +1,6 @@
 """Model: the report's network, predict on any image, train on pairs, and the weights beside model.py."""
 
+import _thread
 import math
 import os
 import random
@@ -24,6 +25,7 @@ from Proj_Miniproject2.others.data.files import save
 from Proj_Miniproject2.others.data.metrics import psnr
 from Proj_Miniproject2.others.data.scenes import builtin_data
 from Proj_Miniproject2.others.fast import machine
+from Proj_Miniproject2.others.fast.convolution import setting
 from Proj_Miniproject2.others.lab.runs import REPORT
 from Proj_Miniproject2.others.training.by_recipe import augment, fingerprint
 from Proj_Miniproject2.others.training.initialisations import kaiming
@@ -491,6 +493,35 @@ def test_the_precision_of_products_is_put_back(model, where, setting):
         assert precisions() == expected
     finally:
         where.fp32_precision = before
+
+
+@pytest.mark.parametrize("setting, other", [("tf32", "ieee"), ("ieee", "tf32"), ("ieee", "none"), ("none", "ieee")])
+@pytest.mark.parametrize("own", [True, False])
+def test_an_inherited_precision_is_inherited_again(model, own, setting, other):
+    images, everywhere, products = random_images(1, 3, 8, 8), torch.backends, torch.backends.mkldnn.matmul
+    before = everywhere.fp32_precision, products.fp32_precision
+    try:
+        everywhere.fp32_precision, products.fp32_precision = setting, setting if own else "none"
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(model.predict, [images] * 10))
+        assert precisions()[:3] == [setting] * 3
+        everywhere.fp32_precision = other
+        assert products.fp32_precision == (setting if own and setting != "none" else other)
+    finally:
+        everywhere.fp32_precision, products.fp32_precision = before
+
+
+class Interrupting:
+    """Something whose end is a Ctrl-C."""
+
+    __del__ = staticmethod(_thread.interrupt_main)
+
+
+def test_a_second_interrupt_leaves_nothing_set(model):
+    with pytest.raises(KeyboardInterrupt), setting(model.network, precision=torch.float64):
+        model.network.lifted = Interrupting()
+        raise KeyboardInterrupt
+    assert not any({"precision", "lifted"} & {*vars(module)} for module in model.network.modules())
 
 
 def test_pieces_left_half_way_put_back_what_they_set(model):
