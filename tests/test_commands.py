@@ -73,7 +73,7 @@ def test_weights_in_half_precision(photos, tmp_path, monkeypatch):
 def test_weights_of_another_network_are_nothing_to_go_on_from(photos, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(f"train {photos} --out {tmp_path}/w.pth --network unet --start {Model.PRETRAINED}".split())
-    assert "neither of this network nor of a narrower one" in capsys.readouterr().err
+    assert "neither of this network nor of one with other widths" in capsys.readouterr().err
     assert not (tmp_path / "w.pth").exists()
 
 

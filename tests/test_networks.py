@@ -26,7 +26,7 @@ from Proj_Miniproject2.others.data.files import save
 from Proj_Miniproject2.others.fast import convolution, maps
 from Proj_Miniproject2.others.fast.convolution import setting
 from Proj_Miniproject2.others.fast.minimal_filtering import MinimalFiltering
-from Proj_Miniproject2.others.networks import NETWORKS, VARIANTS, NarrowUNet, PhotoUNet, UNet, widen
+from Proj_Miniproject2.others.networks import NETWORKS, VARIANTS, NarrowUNet, PhotoUNet, UNet, take_common_channels
 
 from .twins import twin
 
@@ -472,8 +472,35 @@ def test_variants_equal_torch(variant):
 def test_a_widened_network_computes_the_same_and_its_new_channels_learn():
     torch.manual_seed(0)
     narrow, wide, images = NarrowUNet().network, UNet().network, torch.rand(2, 3, 16, 16)
-    widen(wide, narrow.state_dict())
+    take_common_channels(wide, narrow.state_dict())
     torch.testing.assert_close(wide(images), narrow(images), rtol=1e-4, atol=1e-4)
     wide.backward(torch.ones(2, 3, 16, 16))
     grads = wide.named_param()["0.branch.1.branch.0.weight"].grad
     assert grads[:48, 48:].any()  # by which the old channels come to see the new ones
+
+
+def test_a_network_of_other_widths_has_the_channels_that_both_have():
+    class Other(NarrowUNet):
+        WIDTHS = (32, 128, 100)  # narrower, wider and narrower
+
+    def layers(network):  # weights with their outputs first
+        found = [module for module in network.modules() if isinstance(module, Convolution)]
+        turn = [(1, 0) if isinstance(layer, Upsampling) else (0, 1) for layer in found]
+        return [(layer.weight.movedim((0, 1), axes), layer.bias) for layer, axes in zip(found, turn, strict=True)]
+
+    torch.manual_seed(0)
+    given, network = NarrowUNet().network, Other().network
+    for value, _ in given.param():
+        value.normal_()
+    before = [(weight.clone(), bias.clone()) for weight, bias in layers(network)]
+    take_common_channels(network, given.state_dict())
+    for (weight, bias), (old, old_bias), (new, new_bias) in zip(layers(network), before, layers(given), strict=True):
+        outputs, inputs = new.shape[:2]
+        assert torch.equal(weight[:outputs, :inputs], new[: len(weight), : weight.shape[1]])
+        assert not weight[:outputs, inputs:].any() and torch.equal(weight[outputs:], old[outputs:])
+        assert torch.equal(bias, torch.cat([new_bias, old_bias[outputs:]])[: len(bias)])
+
+
+def test_weights_with_other_kernels_are_refused():
+    with pytest.raises(ValueError, match=r"0.branch.0.weight is of a kernel \(2, 2\), not \(3, 3\)"):
+        take_common_channels(UNet().network, PhotoUNet().network.state_dict())

@@ -34,17 +34,23 @@ def correcting(width, ends, *modules):
     return initialised(Sequential(Skip(first, *modules, last)))
 
 
-def widen(network, state):
-    """Give a network the weights of a narrower one of the same depth, so that it computes the same: the new channels
-    keep what was drawn for them, and the old ones don't see them yet."""
+def take_common_channels(network, state):
+    """Give a network the weights of one that differs in its widths alone, in the channels that both have.
+
+    New channels keep what was drawn for them, and the old ones don't see them yet: a network that is wider all the way
+    computes the same. ValueError for the weights of any other network, which then may have changed this one.
+    """
     layers = [module for module in network.modules() if module.parameters]
     for layer, *names in zip(layers, *[iter(state)] * 2, strict=True):
         weight, bias = (state[name] for name in names)
-        ys, xs = weight.shape[:2]
+        if weight.shape[2:] != layer.weight.shape[2:]:
+            raise ValueError(f"{names[0]} is of a kernel {tuple(weight.shape[2:])}, not {layer.kernel_size}")
+        ys, xs = (min(both) for both in zip(weight.shape[:2], layer.weight.shape[:2], strict=True))
         old_outputs = layer.x_and_y((slice(None), slice(xs)), slice(ys))[1]  # of Conv2d rows, of Upsampling columns
+        outputs = layer.x_and_y(xs, ys)[1]
         layer.weight[old_outputs] = 0
-        layer.weight[:ys, :xs] = weight
-        layer.bias[: len(bias)] = bias
+        layer.weight[:ys, :xs] = weight[:ys, :xs]
+        layer.bias[:outputs] = bias[:outputs]
 
 
 def turned(function, images, turns, mirrored):
@@ -96,6 +102,13 @@ class PhotoUNet(UNet):
     SIDE = 512
     VIEWS = 2
     PRETRAINED = Path(__file__).with_name("photo.pth")
+
+
+class GreyUNet(PhotoUNet):
+    """The same for grey pictures, which have three equal channels: 1.5 million parameters."""
+
+    WIDTHS = (64, 128, 128)
+    PRETRAINED = Path(__file__).with_name("grey.pth")
 
 
 class ResNet(Model):
@@ -161,5 +174,5 @@ VARIANTS = {
 }
 
 # Those that are used, by the names that commands take.
-NETWORKS = {"report": Model, "unet": UNet, "photo": PhotoUNet, "resnet": ResNet}
+NETWORKS = {"report": Model, "unet": UNet, "photo": PhotoUNet, "grey": GreyUNet, "resnet": ResNet}
 TRAINABLE = NETWORKS | VARIANTS

@@ -2,10 +2,19 @@
 
 The course's noise comes from pixelating a photo: cut it into blocks; the clean image has the mean of each
 block, a noisy image one pixel of each block, drawn uniformly. But for rounding the noise has mean zero given
-the photo, as Noise2Noise needs (Lehtinen et al. 2018, arXiv:1803.04189). Generators are CPU generators.
+the photo, as Noise2Noise needs (Lehtinen et al. 2018, arXiv:1803.04189). The noise of pictures as people have them
+comes below it. Generators are CPU generators.
 """
 
+import io
+
 import torch
+
+from .pictures import pixels_of
+
+BLURS = 0.35, 3  # standard deviations in pixels, of `blurred`
+FINE_BLURS = 0.2, 1.2  # of `developed_noise`
+QUALITIES = 65, 98  # of the JPEGs of `with_jpeg`
 
 
 def draw_offsets(shape, block, generator):
@@ -83,3 +92,167 @@ def poisson_noise(clean, peak, generator):
         raise ValueError(f"expected peak > 0, got {peak}")
     counts = torch.poisson(clean.float().cpu() * (peak / 255), generator=generator).to(clean.device)
     return to_uint8(counts * (255 / peak))
+
+
+# The noise of pictures as people have them, which is correlated over pixels and channels. Each function takes clean
+# images, float (N, C, H, W) in [0, 255], and `rms`, (N, 1, 1, 1), and returns noise of the images' shape: its mean over
+# all draws is zero, and its root mean square in each image is `rms`. What differs from camera to camera is drawn anew
+# for every image.
+
+
+def uniform(n, low, high, generator, channels=1):
+    """(n, channels, 1, 1) numbers, uniform in [low, high)."""
+    return low + (high - low) * torch.rand(n, channels, 1, 1, generator=generator)
+
+
+def log_uniform(n, low, high, generator):
+    """(n, 1, 1, 1) numbers whose logarithms are uniform between those of `low` and `high`."""
+    return low * (high / low) ** uniform(n, 0, 1, generator)
+
+
+def scaled(noise, rms):
+    """Noise (N, C, H, W) with that root mean square in each image."""
+    return noise * (rms / noise.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-6))
+
+
+def by_brightness(clean, generator):
+    """(N, 1, H, W): how strong noise is from pixel to pixel, the brightness, 0.1 to 1.1, to a power within 0.6 of 0."""
+    return (clean.mean(1, keepdim=True) / 255 + 0.1) ** uniform(len(clean), -0.6, 0.6, generator)
+
+
+def blurred(noise, generator, blurs=BLURS):
+    """White noise (N, C, H, W) with another spectrum, drawn for each image, and root mean square 1 in each.
+
+    It is the sum of three Gaussian blurs, each of any weight, stretched by up to exp(0.4) in any direction, with a
+    standard deviation log-uniform between the two of `blurs`. Of those of BLURS nine in ten correlate by 0.35 to 0.92
+    with the next pixel, and by 0.02 to 0.72 with that after it. The image goes on periodically.
+    """
+    n, _, height, width = noise.shape
+    if n == 0:  # MKL's transforms take no empty batch
+        return noise
+    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
+    transfer = 0
+    for _ in range(3):
+        sd = log_uniform(n, *blurs, generator)
+        stretch, angle = uniform(n, -0.4, 0.4, generator).exp(), uniform(n, 0, torch.pi, generator)
+        along, across = angle.cos() * rows + angle.sin() * columns, angle.cos() * columns - angle.sin() * rows
+        squares = (along * stretch).square() + (across / stretch).square()
+        transfer = transfer + uniform(n, 0, 1, generator) * (-2 * torch.pi**2 * sd.square() * squares).exp()
+    return scaled(torch.fft.irfft2(torch.fft.rfft2(noise) * transfer, s=(height, width)), 1)
+
+
+def blurred_noise(clean, rms, generator):
+    """Noise that is correlated over pixels, alike in no two channels, and stronger in dark or in bright parts."""
+    white, strength = torch.empty(clean.shape).normal_(generator=generator), by_brightness(clean, generator)
+    return scaled(blurred(white, generator) * strength, rms)
+
+
+def coloured_noise(clean, rms, generator):
+    """Noise of three channels that is correlated over pixels and channels, whatever made it so; stronger in dark or in
+    bright parts.
+
+    It is the sum of noise that all channels share and of noise of their own, each `blurred` in its own way. The
+    correlation of two channels is uniform in [0, 1), and the logarithm of a channel's strength has standard deviation
+    0.35.
+    """
+    n, _, height, width = clean.shape
+
+    def normal(*shape):
+        return torch.empty(n, *shape).normal_(generator=generator)
+
+    alike = uniform(n, 0, 1, generator)
+    shared = alike.sqrt() * blurred(normal(1, height, width), generator)
+    noise = shared + (1 - alike).sqrt() * blurred(normal(3, height, width), generator)
+    noise = noise * (0.35 * normal(3, 1, 1)).exp()
+    return scaled(noise * by_brightness(clean, generator), rms)
+
+
+def bayer(n, height, width, generator):
+    """Which pixels of a sensor see red, green and blue: bool (n, 3, height, width). Of each 2 x 2 pixels two on a
+    diagonal see green; which, and where red is, differs from one image to another."""
+    red_row, red_column = torch.randint(2, (2, n, 1, 1, 1), generator=generator)
+    on_red_row = (torch.arange(height)[:, None] + red_row) % 2 == 0
+    on_red_column = (torch.arange(width) + red_column) % 2 == 0
+    red, blue = on_red_row & on_red_column, ~on_red_row & ~on_red_column
+    return torch.cat([red, ~red & ~blue, blue], 1)
+
+
+def demosaiced(sensor, mosaic, alike):
+    """All three channels of every pixel, linear in `sensor`, which holds those that `mosaic` shows (see `bayer`).
+
+    sensor: (N, 3, H, W), zero where nothing is seen; H and W even, as it goes on periodically. alike: (N, 1, 1, 1),
+    from 0 for bilinear interpolation to 1 for that of the difference to green, by which better cameras give red and
+    blue green's fine detail, and its noise.
+    """
+
+    def beside(images, axis):
+        return (images.roll(1, axis) + images.roll(-1, axis)) / 2
+
+    def filled(images):  # of each 2 x 2 pixels one is known
+        images = images + beside(images, 2)
+        return images + beside(images, 3)
+
+    red, green, blue = sensor.split(1, 1)
+    green = green + (beside(green, 2) + beside(green, 3)) / 2
+    red, blue = (
+        filled(channel) + alike * (green - filled(green * seen))
+        for channel, seen in ((red, mosaic[:, :1]), (blue, mosaic[:, 2:]))
+    )
+    return torch.cat([red, green, blue], 1)
+
+
+def developed_noise(clean, rms, generator):
+    """What a camera makes of the noise of its sensor: independent in every pixel of a Bayer mosaic, stronger in bright
+    parts; then interpolated, scaled by the white balance, mixed by a colour matrix, in its colours weaker, in every
+    second image `blurred`, and bent by a tone curve.
+
+    The steps are those of Brooks et al., "Unprocessing images for learned raw denoising", 2019, with what they draw,
+    but linear in the noise, so that its mean stays zero. Nine in ten correlate by 0.4 to 0.8 with the next pixel, and
+    red and blue are half again as strong as green. Height and width are even: ValueError for others.
+    """
+    n, _, height, width = clean.shape
+    if height % 2 or width % 2:
+        raise ValueError(f"expected images of even height and width, got {height} x {width}")
+    gamma = uniform(n, 1.8, 2.4, generator)  # of the tone curve
+    gains = uniform(n, 1.2, 2.6, generator, channels=3)  # of the white balance
+    gains[:, 1] = 1
+    linear = (clean / 255).clamp(min=0.01) ** gamma
+    read = 0.3 * uniform(n, 0, 1, generator) ** 2  # its variance; that of the shot noise is the brightness
+    sd = (linear / gains + read).sqrt()
+
+    mosaic = bayer(n, height, width, generator)
+    sensor = mosaic * sd * torch.empty(n, 1, height, width).normal_(generator=generator)
+    balanced = gains * demosaiced(sensor, mosaic, uniform(n, 0, 1, generator))
+    matrix = uniform(n, -0.5, 0.1, generator, channels=9).view(n, 3, 3)
+    matrix = matrix + torch.diag_embed(1 - matrix.sum(2))  # so that grey stays grey
+    mixed = (matrix @ balanced.flatten(2)).view(clean.shape)
+    brightness = mixed.mean(1, keepdim=True)
+    mixed = brightness + uniform(n, 0.2, 1, generator) * (mixed - brightness)  # cameras smooth colours more
+    smooth = blurred(mixed, generator, FINE_BLURS)
+    mixed = torch.where(uniform(n, 0, 1, generator) < 0.5, mixed, smooth)
+    return scaled(mixed * linear ** (1 / gamma - 1), rms)  # the tone curve's slope, but for a factor
+
+
+def jpeg(image, quality, subsampling):
+    """A uint8 image (3, H, W), or a grey one (1, H, W), after a JPEG file of Pillow's `quality`, in [1, 100], and
+    `subsampling`: 0 for colours at full resolution (4:4:4), 2 at half of it (4:2:0)."""
+    from PIL import Image
+
+    mode, (height, width) = "RGB" if len(image) == 3 else "L", image.shape[1:]
+    content, file = image.permute(1, 2, 0).contiguous().numpy().tobytes(), io.BytesIO()
+    Image.frombytes(mode, (width, height), content).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    return pixels_of(Image.open(file))
+
+
+def with_jpeg(images, share, generator):
+    """uint8 images (N, C, H, W), of which a share, drawn, went through a `jpeg` of any of the QUALITIES: three in five
+    with colours at half resolution, and one in four cut out of a larger picture, so that the blocks lie elsewhere."""
+    images, (lowest, highest) = images.clone(), QUALITIES
+    draws = torch.rand(len(images), 4, generator=generator).tolist()
+    for image, (chosen, quality, colours, cut) in zip(images, draws, strict=True):
+        if chosen < share:
+            offset = int(32 * cut) if cut < 0.25 else 0  # 0 to 7
+            moved = image.roll((offset, offset), (1, 2))
+            moved = jpeg(moved, lowest + int((highest - lowest + 1) * quality), 2 if colours < 0.6 else 0)
+            image.copy_(moved.roll((-offset, -offset), (1, 2)))
+    return images

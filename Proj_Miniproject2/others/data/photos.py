@@ -7,7 +7,7 @@ import torch
 
 from ...model import check_int
 from .noise import block_mean, draw_offsets
-from .pictures import in_mode, photo_paths, read_image
+from .pictures import in_mode, photo_paths, pixels_of, read_image
 
 HELD_OUT = 14  # one photo in so many is set aside
 MOST_ENLARGED = 8  # times, of a photo that is smaller than wanted
@@ -31,8 +31,7 @@ def read_photo(path, min_side=1):
     if short < min_side:
         width, height = (max(min_side, round(side * min_side / short)) for side in image.size)
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return pixels.view(image.height, image.width, 3).permute(2, 0, 1)
+    return pixels_of(image)
 
 
 def load_photos(folder, min_side=256):

@@ -6,11 +6,22 @@ Each takes a list of photos and a `lab.runs.Run`, and returns a function `epoch 
 
 import torch
 
-from .noise import camera_noise, gaussian_noise, to_uint8
+from .noise import (
+    blurred_noise,
+    camera_noise,
+    coloured_noise,
+    developed_noise,
+    gaussian_noise,
+    log_uniform,
+    to_uint8,
+    with_jpeg,
+)
 from .photos import PairStream, pairs_of, random_crops
 
 MIXED_SHARE, SIGMAS = 0.2, (3, 6, 12, 25)  # of the pairs in `mixed`, and their noise
-CROP = 96  # side of the images of `camera`
+CROP = 96  # side of the images of `camera`, `people` and `grey`
+MOST_SIGMA, MOST_SHOT = 55, 45  # the strongest noise there, in grey levels; that of Poisson noise at mid-grey
+LUMA = 0.299, 0.587, 0.114  # the weights of red, green and blue in a grey picture (ITU-R BT.601, as JPEG and Pillow)
 BLOCKS = 6, 7, 8  # of `varied`
 
 
@@ -96,13 +107,88 @@ def camera(photos, run):
         generator = torch.Generator().manual_seed(stream_seed(run, epoch))
         clean = random_crops(photos, run.pairs, CROP, generator).float()
         kind, strength, shot = torch.rand(3, run.pairs, 1, 1, 1, generator=generator)
-        sigma = torch.where(kind < 0.9, 55 * strength, 0)
-        gain = torch.where(kind >= 0.8, (45 * shot) ** 2 / 128, 0)
+        sigma = torch.where(kind < 0.9, MOST_SIGMA * strength, 0)
+        gain = torch.where(kind >= 0.8, (MOST_SHOT * shot) ** 2 / 128, 0)
         inputs = to_uint8(camera_noise(clean, sigma, gain, generator))
         # the sum of n draws of either noise is one draw of n times its variance
         return inputs, camera_noise(clean, sigma / run.targets**0.5, gain / run.targets, generator)
 
     return draw
+
+
+def people(photos, run):
+    """Pairs (pairs, 3, CROP, CROP) of photos at their full resolution with the noise of people's pictures.
+
+    Three in ten have noise that is independent in every value, as `gaussian_or_shot` draws it, with nine in ten
+    Gaussian; three in ten `developed_noise` with a root mean square log-uniform between 1 and 25 grey levels, and four
+    in ten `coloured_noise`, 0.7 to 22. Half of the inputs, which are uint8, went through a JPEG, but no target did.
+    """
+
+    def noises(clean, generator):
+        independent, developed, coloured = clean.tensor_split([round(0.3 * len(clean)), round(0.6 * len(clean))])
+        draw_independent = gaussian_or_shot(independent, 0.9, generator)
+        developed_rms = log_uniform(len(developed), 1, 25, generator)
+        coloured_rms = log_uniform(len(coloured), 0.7, 22, generator)
+
+        def noisy(n):
+            return torch.cat([
+                draw_independent(n),
+                developed + developed_noise(developed, developed_rms / n**0.5, generator),
+                coloured + coloured_noise(coloured, coloured_rms / n**0.5, generator),
+            ])  # fmt: skip
+
+        return noisy
+
+    return noisy_crops(photos, run, noises, jpegs=0.5)
+
+
+def grey(photos, run):
+    """As `people`, but grey: three equal channels, which have the same noise. Six in ten have noise that is independent
+    in every pixel, of which 85 in a hundred Gaussian, and four in ten `blurred_noise` with a root mean square
+    log-uniform between 0.7 and 25 grey levels. Three in ten of the inputs went through a grey JPEG."""
+
+    def noises(clean, generator):
+        independent, blurred = clean.tensor_split([round(0.6 * len(clean))])
+        draw_independent = gaussian_or_shot(independent, 0.85, generator)
+        rms = log_uniform(len(blurred), 0.7, 25, generator)
+
+        def noisy(n):
+            last = blurred + blurred_noise(blurred, rms / n**0.5, generator)
+            return torch.cat([draw_independent(n), last])
+
+        return noisy
+
+    return noisy_crops(photos, run, noises, jpegs=0.3, make_grey=True)
+
+
+def noisy_crops(photos, run, noises, jpegs, make_grey=False):
+    """The `draw` of a source of crops. With `clean` its targets are the clean crops, float.
+
+    noises: takes clean crops, float (N, C, CROP, CROP), and a generator, and returns a function `n -> noisy crops`,
+    float, which has an n-th of the variance: a draw for n = 1, or as the mean of n draws. jpegs: the share of the
+    inputs that go through a JPEG. make_grey: crops of one channel, which becomes three in the end.
+    """
+
+    def draw(epoch, clean=False):
+        generator = torch.Generator().manual_seed(stream_seed(run, epoch))
+        crops = random_crops(photos, run.pairs, CROP, generator).float()
+        if make_grey:
+            crops = (crops * torch.tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+        noisy = noises(crops, generator)
+        inputs = with_jpeg(to_uint8(noisy(1)), jpegs, generator)
+        targets = crops if clean else noisy(run.targets)
+        return tuple(images.expand(-1, 3, -1, -1) for images in (inputs, targets))
+
+    return draw
+
+
+def gaussian_or_shot(clean, gaussian, generator):
+    """As `noises` of `noisy_crops` returns it, independent noise: for a share of the images `gaussian`, with sigma
+    uniform in [0, MOST_SIGMA], for the others Poisson, its standard deviation at mid-grey uniform in [0, MOST_SHOT]."""
+    strength, kind = torch.rand(2, len(clean), 1, 1, 1, generator=generator)
+    sigma = torch.where(kind < gaussian, MOST_SIGMA * strength, 0)
+    gain = torch.where(kind >= gaussian, (MOST_SHOT * strength) ** 2 / 128, 0)
+    return lambda n: camera_noise(clean, sigma / n**0.5, gain / n, generator)
 
 
 def shots(scenes, run):
@@ -127,4 +213,4 @@ def shots(scenes, run):
     return draw
 
 
-SEVERAL_TARGETS = fresh, varied, camera
+SEVERAL_TARGETS = fresh, varied, camera, people, grey

@@ -9,12 +9,13 @@ from ..data.files import load
 from ..data.metrics import psnr
 from ..data.noise import gaussian_noise
 from ..data.photos import PairStream, random_crops, split
-from ..data.sources import CROP, camera, shots
+from ..data.sources import CROP, camera, grey, people, shots
 from ..data.sources import clean as with_clean
-from ..networks import turned, widen
+from ..networks import take_common_channels, turned
 from ..training.processes import joined, mean, own, processes, rank
 
 VALIDATION_PAIRS, VALIDATION_SEED = 1000, 123
+VALIDATION_CROPS = 300  # of `people` and `grey`
 NOISY_SHARE = 0.25  # of the targets in self-distillation
 
 
@@ -31,10 +32,13 @@ def turned_prediction(model, images, generator):
 
 
 def validation(photos, run):
-    """(noisy, clean) of photos set aside: as the course made them, or for a camera's noise with sigma = 25. Of scenes
-    set aside there is no clean image: another shot stands for it, whose noise bounds the PSNR."""
+    """(noisy, clean) of photos set aside: as the course made them, or for a camera's noise with sigma = 25, or with all
+    the noises of `people` or `grey`. Of scenes set aside there is no clean image: another shot stands for it, whose
+    noise bounds the PSNR."""
     if run.source is shots:
         return shots(photos, replace(run, pairs=min(run.pairs, VALIDATION_PAIRS)))(VALIDATION_SEED)
+    if run.source in (people, grey):
+        return run.source(photos, replace(run, pairs=VALIDATION_CROPS))(VALIDATION_SEED, clean=True)
     if run.source is camera:
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
         clean = random_crops(photos, VALIDATION_PAIRS, CROP, generator)
@@ -50,12 +54,13 @@ def known_by(photos):
 
 
 def start_from(model, path):
-    """Give the model the weights of a file, of its own network or a narrower one. Raises as `Model.load_weights`."""
+    """Give the model the weights of a file, of its own network or of one with other widths, as far as both have the
+    channels. Raises as `Model.load_weights`."""
     state = load(path, model.device)
     try:
-        widen(model.network, state)
+        take_common_channels(model.network, state)
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{path} holds the weights neither of this network nor of a narrower one") from error
+        raise ValueError(f"{path} holds the weights neither of this network nor of one with other widths") from error
 
 
 def alone(model):

@@ -1,0 +1,323 @@
+"""The noise of people's pictures: each kind's mean, variance and correlation, and the pairs that are made of them."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch.nn import functional as F
+
+from Proj_Miniproject2.others.data import noise
+from Proj_Miniproject2.others.data.noise import (
+    bayer,
+    blurred,
+    blurred_noise,
+    by_brightness,
+    coloured_noise,
+    demosaiced,
+    developed_noise,
+    jpeg,
+    log_uniform,
+    to_uint8,
+    uniform,
+    with_jpeg,
+)
+from Proj_Miniproject2.others.data.scenes import draw_scenes
+from Proj_Miniproject2.others.data.sources import grey, people
+from Proj_Miniproject2.others.lab import experiment
+from Proj_Miniproject2.others.lab.runs import Run
+
+KINDS = pytest.mark.parametrize("kind", [blurred_noise, coloured_noise, developed_noise])
+ALIKE = st.sampled_from([0.0, 0.3, 1.0])
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def ones(n, value=1.0):
+    return torch.full((n, 1, 1, 1), value)
+
+
+def correlation(one, other):
+    """Of each image with the other of its number."""
+    one, other = one.flatten(1), other.flatten(1)
+    return (one * other).sum(1) / (one.square().sum(1) * other.square().sum(1)).sqrt()
+
+
+def with_pixels_beside(images, distance):
+    return sum(correlation(images, images.roll(distance, axis)) for axis in (2, 3)) / 2
+
+
+def quantiles(values, *at):
+    return values.flatten().quantile(torch.tensor(at)).tolist()
+
+
+def test_strengths_are_drawn_from_their_ranges():
+    plain, by_logarithm = uniform(20_000, -3, 5, rng(), channels=2), log_uniform(20_000, 0.5, 32, rng())
+    assert plain.shape == (20_000, 2, 1, 1) and by_logarithm.shape == (20_000, 1, 1, 1)
+    assert quantiles(plain, 0, 0.25, 0.5, 1) == pytest.approx([-3, -1, 1, 5], abs=0.15)
+    assert quantiles(by_logarithm.log2(), 0, 0.25, 0.5, 1) == pytest.approx([-1, 0.5, 2, 5], abs=0.15)
+
+
+@KINDS
+@pytest.mark.parametrize("level", [None, 0, 128, 255])
+def test_the_mean_over_draws_is_zero(kind, level):
+    """At every pixel, of a picture of drawn colours and of constant grey ones."""
+    n, size = 3000, (3, 10, 12)
+    picture = 255 * torch.rand(size, generator=rng()) if level is None else torch.full(size, float(level))
+    found = kind(picture.expand(n, *size), ones(n), rng(1))
+    z = found.mean(0) / found.std(0) * n**0.5
+    assert z.abs().max() < 4.5 and z.square().mean() < 2
+
+
+@KINDS
+@settings(max_examples=10)
+@given(n=st.integers(0, 4), height=st.integers(4, 20), width=st.integers(4, 20), seed=st.integers(0, 999))
+def test_noise_is_as_strong_as_asked_and_another_in_every_image(kind, n, height, width, seed):
+    clean, rms = 255 * torch.rand(n, 3, 2 * height, 2 * width, generator=rng(seed)), uniform(n, 0, 30, rng(seed))
+    found = kind(clean, rms, rng(seed))
+    assert found.shape == clean.shape and found.dtype == torch.float32
+    torch.testing.assert_close(found.square().mean((1, 2, 3), keepdim=True).sqrt(), rms, rtol=1e-4, atol=1e-4)
+    assert torch.equal(found, kind(clean, rms, rng(seed)))
+    for one, other in zip(found, found[1:], strict=False):
+        assert abs(correlation(one[None], other[None])) < 0.9
+
+
+def test_strength_is_a_power_of_the_brightness():
+    tints = torch.tensor([-9.0, 0, 9]).view(3, 1, 1)
+    found = by_brightness((torch.tensor([0.0, 51, 255]) + tints).expand(2000, 3, 2, 3), rng())
+    assert found.shape == (2000, 1, 2, 3)
+    powers = found.log() / torch.tensor([0.1, 0.3, 1.1]).log()
+    torch.testing.assert_close(powers, powers[..., :1].expand_as(powers), rtol=1e-3, atol=1e-3)
+    assert quantiles(powers, 0, 0.25, 0.5, 1) == pytest.approx([-0.6, -0.3, 0, 0.6], abs=0.05)
+
+
+@pytest.mark.parametrize("kind", [blurred_noise, coloured_noise])
+def test_noise_is_stronger_in_dark_or_in_bright_parts(kind):
+    clean = torch.tensor([20.0, 235.0]).repeat_interleave(48).expand(300, 3, 96, 96)
+    dark, bright = kind(clean, ones(300), rng()).square().mean((1, 2)).split(48, 1)
+    powers = (bright.mean(1) / dark.mean(1)).log() / 2 / np.log((235 / 255 + 0.1) / (20 / 255 + 0.1))
+    assert quantiles(powers, 0.1, 0.5, 0.9) == pytest.approx([-0.48, 0, 0.48], abs=0.08)  # of -0.6 to 0.6
+
+
+@settings(max_examples=10)
+@given(height=st.integers(40, 55), width=st.integers(40, 55), sd=st.floats(2, 3), seed=st.integers(0, 999))
+def test_a_pixel_is_blurred_by_stretched_gaussians(height, width, sd, seed):
+    """By the moments of what becomes of it: of three Gaussians with the covariances R diag(k, 1 / k) R' sd^2."""
+    point = torch.zeros(6, 1, height, width)
+    point[:, :, height // 2, width // 2] = 1
+    kernel = blurred(point, rng(seed), (sd, sd))[:, 0].double()
+    assert kernel.min() > -1e-3 * kernel.max()
+    kernel /= kernel.sum((1, 2), keepdim=True)
+    i, j = torch.meshgrid(torch.arange(height) - height // 2, torch.arange(width) - width // 2, indexing="ij")
+    mean_i, mean_j, ii, jj, ij = ((kernel * x).sum((1, 2)) for x in (i, j, i * i, j * j, i * j))
+    assert max(mean_i.abs().max(), mean_j.abs().max()) < 1e-2
+    trace, determinant = (ii + jj) / (2 * sd**2), (ii * jj - ij**2) / sd**4
+    assert trace.min() > 0.98 and trace.max() < np.cosh(0.8) + 0.02
+    assert determinant.min() > 0.97 and len(trace.unique()) == 6  # 1 for each of the three, more for a sum of several
+
+
+def test_blurs_lie_in_every_direction_and_are_of_every_size():
+    """By their spectra at (row, column), in 64ths of a cycle a pixel."""
+    point = torch.zeros(400, 1, 64, 64)
+    point[:, :, 32, 32] = 1
+    power = torch.fft.rfft2(blurred(point, rng())[:, 0]).abs()
+    power = power / power[:, :1, :1]
+    slants, upright = power[:, 5, 5] / power[:, -5, 5], power[:, 7, 0] / power[:, 0, 7]
+    for ratios in (slants.log(), upright.log()):
+        assert abs(ratios.mean()) < 0.03 and ratios.std() > 0.05
+    assert power[:, 8, 0].min() < 0.3 and power[:, 8, 0].max() > 0.9
+
+
+def test_correlations_are_those_that_are_promised():
+    """Over pixels and channels. Cameras have 0.6 to 0.85 with the next pixel and 0.3 to 0.8 between channels."""
+    clean = torch.full((300, 3, 64, 64), 128.0)
+    found = {kind: kind(clean, ones(300), rng()) for kind in (blurred_noise, coloured_noise, developed_noise)}
+    for kind, low, high in ((blurred_noise, 0.35, 0.92), (coloured_noise, 0.4, 0.88), (developed_noise, 0.4, 0.8)):
+        assert quantiles(with_pixels_beside(found[kind], 1), 0.05, 0.95) == pytest.approx([low, high], abs=0.06)
+    assert quantiles(with_pixels_beside(found[blurred_noise], 2), 0.05, 0.95) == pytest.approx([0.02, 0.72], abs=0.08)
+    pairs = (0, 1), (0, 2), (1, 2)
+    channels = {kind: torch.stack([correlation(x[:, i], x[:, j]) for i, j in pairs]) for kind, x in found.items()}
+    assert channels[blurred_noise].abs().mean() < 0.05
+    assert quantiles(channels[coloured_noise], 0.1, 0.5, 0.9) == pytest.approx([0.1, 0.5, 0.9], abs=0.09)
+    assert ((channels[developed_noise] > 0.3) & (channels[developed_noise] < 0.8)).float().mean() > 0.35
+    strengths = found[coloured_noise].square().mean((2, 3)).sqrt().log()
+    assert (strengths[:, 0] - strengths[:, 1]).std().item() == pytest.approx(0.35 * 2**0.5, rel=0.1)
+    red, green, blue = found[developed_noise].square().mean((0, 2, 3)).sqrt().tolist()
+    assert red / green == pytest.approx(1.5, abs=0.15) and blue / green == pytest.approx(1.5, abs=0.15)
+
+
+# The mosaic
+
+
+def test_a_mosaic_has_four_phases_of_one_red_one_blue_and_two_greens_on_a_diagonal():
+    mosaic = bayer(400, 7, 6, rng())
+    assert mosaic.shape == (400, 3, 7, 6) and mosaic.dtype == torch.bool and (mosaic.sum(1) == 1).all()
+    assert torch.equal(mosaic[..., 2:, :], mosaic[..., :-2, :]) and torch.equal(mosaic[..., 2:], mosaic[..., :-2])
+    cell = mosaic[..., :2, :2]
+    assert (cell.sum((2, 3)) == torch.tensor([1, 2, 1])).all()
+    assert torch.equal(cell[:, 0], cell[:, 2].flip(1, 2)) and torch.equal(cell[:, 1], cell[:, 1].flip(1, 2))
+    phases = cell[:, 0].flatten(1).sum(0)
+    assert phases.sum() == 400 and phases.min() > 70
+
+
+@given(height=st.integers(2, 8), width=st.integers(2, 8), alike=ALIKE, seed=st.integers(0, 999))
+def test_demosaicing_equals_convolutions_with_the_bilinear_kernels(height, width, alike, seed):
+    mosaic = bayer(3, 2 * height, 2 * width, rng(seed))
+    sensor = mosaic * torch.randn(3, 1, 2 * height, 2 * width, generator=rng(seed), dtype=torch.float64)
+    tent = torch.tensor([0.5, 1, 0.5], dtype=torch.float64)
+    cross = torch.tensor([[0, 1, 0], [1, 4, 1], [0, 1, 0]], dtype=torch.float64) / 4
+
+    def convolved(images, kernel):
+        return F.conv2d(F.pad(images, (1, 1, 1, 1), "circular"), kernel.view(1, 1, 3, 3))
+
+    red, green, blue = sensor.split(1, 1)
+    green = convolved(green, cross)
+    red, blue = (
+        (1 - alike) * convolved(channel, tent[:, None] * tent)
+        + alike * (green + convolved(channel - green * seen, tent[:, None] * tent))
+        for channel, seen in ((red, mosaic[:, :1]), (blue, mosaic[:, 2:]))
+    )
+    torch.testing.assert_close(demosaiced(sensor, mosaic, ones(3, alike).double()), torch.cat([red, green, blue], 1))
+
+
+@given(alike=ALIKE, seed=st.integers(0, 999))
+def test_demosaicing_keeps_slopes_and_what_is_known(alike, seed):
+    slopes = torch.randn(3, 3, 1, 1, 3, generator=rng(seed), dtype=torch.float64).unbind(-1)
+    picture = slopes[0] + slopes[1] * torch.arange(12)[:, None] + slopes[2] * torch.arange(16)
+    mosaic = bayer(3, 12, 16, rng(seed))
+    found = demosaiced(mosaic * picture, mosaic, ones(3, alike).double())
+    torch.testing.assert_close(found[..., 2:-2, 2:-2], picture[..., 2:-2, 2:-2])
+    noisy = mosaic * torch.randn(3, 1, 12, 16, generator=rng(seed), dtype=torch.float64)
+    torch.testing.assert_close(demosaiced(noisy, mosaic, ones(3, alike).double())[mosaic], noisy[mosaic])
+
+
+def test_developed_noise_has_a_camera_s_strength_by_brightness():
+    """Of a picture of a dark and a bright half, within what the drawn numbers give: the sensor's variance is L / gain +
+    read, L = v^gamma, and the tone curve multiplies by L^(1 / gamma - 1)."""
+    levels = torch.tensor([25.0, 230.0])
+    clean = levels.repeat_interleave(64).expand(200, 3, 64, 128)
+    dark, bright = developed_noise(clean, ones(200), rng()).square().mean((1, 2)).split(64, 1)
+    found = (bright[:, 3:-3].mean(1) / dark[:, 3:-3].mean(1)).sqrt()
+    gamma, gain, read = torch.meshgrid(
+        torch.tensor([1.8, 2.4]), torch.tensor([1, 2.6]), torch.tensor([0, 0.3]), indexing="ij"
+    )
+    linear = (levels / 255).view(2, 1, 1, 1) ** gamma
+    expected = (linear / gain + read).sqrt() * linear ** (1 / gamma - 1)
+    expected = expected[1] / expected[0]
+    assert found.min() > 0.9 * expected.min() and found.max() < 1.1 * expected.max()
+    assert found.min() < 0.4 and found.max() > 1  # from mostly read to mostly shot noise
+
+
+@pytest.mark.parametrize("size", [(5, 4), (4, 5)])
+def test_half_a_cell_of_the_mosaic_is_refused(size):
+    with pytest.raises(ValueError, match=f"even height and width, got {size[0]} x {size[1]}"):
+        developed_noise(torch.zeros(1, 3, *size), ones(1), rng())
+
+
+# JPEG
+
+
+@settings(max_examples=30)
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    channels=st.sampled_from([1, 3]),
+    quality=st.integers(1, 100),
+    subsampling=st.sampled_from([0, 2]),
+    seed=st.integers(0, 999),
+)
+def test_jpeg_equals_pillow(height, width, channels, quality, subsampling, seed):
+    image = torch.randint(256, (channels, height, width), generator=rng(seed), dtype=torch.uint8)
+    file, options = io.BytesIO(), {"subsampling": {0: "4:4:4", 2: "4:2:0"}[subsampling]} if channels == 3 else {}
+    content = image.permute(1, 2, 0).numpy()
+    Image.fromarray(content if channels == 3 else content[..., 0]).save(file, format="JPEG", quality=quality, **options)
+    expected = np.asarray(Image.open(file)).reshape(height, width, channels)
+    found = jpeg(image, quality, subsampling)
+    assert found.dtype == torch.uint8 and np.array_equal(found.permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_share_of_images_went_through_a_jpeg(channels):
+    """Which one, is found out by trying all."""
+    images = torch.randint(256, (40, channels, 8, 8), generator=rng(), dtype=torch.uint8)
+    before, found = images.clone(), with_jpeg(images, 0.4, rng(1))
+    assert torch.equal(images, before) and found.dtype == torch.uint8
+    ways = [(q, s, d) for q in range(65, 99) for s in (0, 2) for d in range(8)]
+    taken = set()
+    for image, changed in zip(images, found, strict=True):
+        if not torch.equal(image, changed):
+            moved = {d: image.roll((d, d), (1, 2)) for d in range(8)}
+            way = next(w for w in ways if torch.equal(jpeg(moved[w[2]], *w[:2]).roll((-w[2], -w[2]), (1, 2)), changed))
+            taken.add(way)
+    qualities, subsamplings, offsets = map(set, zip(*taken, strict=True))
+    assert 8 <= len(taken) <= 24 and len(qualities) > 5 and 0 in offsets and len(offsets) > 1
+    assert subsamplings == ({0, 2} if channels == 3 else {0})  # the same of a grey one
+    assert torch.equal(with_jpeg(images, 0, rng()), images)
+    assert all((a != b).any() for a, b in zip(with_jpeg(images, 1, rng()), images, strict=True))
+
+
+# Pairs
+
+
+@pytest.mark.parametrize("source", [people, grey])
+@pytest.mark.parametrize("pairs", [1, 2, 3, 4, 30])
+def test_people_s_pairs_are_crops_and_repeat(source, pairs):
+    photos = draw_scenes(3, size=100)
+    draw = source(photos, Run(pairs=pairs, source=source, targets=8))
+    (inputs, targets), (again, clean) = draw(0), draw(0, clean=True)
+    assert inputs.shape == targets.shape == clean.shape == (pairs, 3, 96, 96)
+    assert inputs.dtype == torch.uint8 and targets.dtype == clean.dtype == torch.float32
+    assert torch.equal(inputs, again) and torch.equal(targets, draw(0)[1]) and not torch.equal(inputs, draw(1)[0])
+    for images in (inputs, targets, clean):
+        assert (source is grey) == bool((images == images[:, :1]).all())
+    for crop in clean[:2]:
+        shown = photos
+        if source is grey:  # as Pillow makes it grey, but for rounding
+            images = [Image.fromarray(photo.permute(1, 2, 0).numpy()).convert("L") for photo in photos]
+            shown = [torch.tensor(np.asarray(image)).expand(3, -1, -1) for image in images]
+        everywhere = [photo.unfold(1, 96, 1).unfold(2, 96, 1).flatten(1, 2) for photo in shown]  # (3, places, 96, 96)
+        off = min((places - crop[:, None]).abs().amax((0, 2, 3)).min() for places in everywhere)
+        assert off <= (0.51 if source is grey else 0)
+
+
+@pytest.mark.parametrize("source", [people, grey])
+def test_people_s_targets_have_less_of_independent_noise_and_are_no_jpegs(source):
+    """Of mid-grey photos, where no noise but the strongest is clamped."""
+    photos = [torch.full((3, 96, 96), 128, dtype=torch.uint8)]
+    (first, one), (again, several) = (source(photos, Run(pairs=200, source=source, targets=n))(0) for n in (1, 9))
+    assert torch.equal(first, again) and (one != one.round()).any()
+    noise = [images.float() - 128 for images in (first, one, several)]
+    before, after = (found.square().mean((1, 2, 3)).sqrt() for found in noise[1:])
+    some = before > 1
+    torch.testing.assert_close(before[some] / 3, after[some], rtol=0.1, atol=0)
+    assert abs(correlation(noise[0], noise[1]).mean()) < 0.03
+    independent = round((0.3 if source is people else 0.6) * 200)
+    beside = with_pixels_beside(noise[1], 1)
+    assert beside[:independent].abs().max() < 0.1 and beside[independent:].min() > 0.15
+    assert quantiles(before[:independent], 0.5, 1) == pytest.approx([27, 54], abs=5)  # half and all of 55, nearly
+    assert before[independent:].min() > 0.69 and before[independent:].max() < 25
+    assert quantiles(before[independent:], 0.5)[0] == pytest.approx(4.4, abs=1)  # between 0.7 and 25 by logarithms
+
+
+@pytest.mark.parametrize("source, share", [(people, 0.5), (grey, 0.3)])
+def test_the_share_of_jpegs_is_among_the_inputs_alone(source, share, monkeypatch):
+    monkeypatch.setattr(noise, "jpeg", lambda image, quality, subsampling: torch.full_like(image, 3 * subsampling + 1))
+    inputs, targets = source(draw_scenes(2, size=96), Run(pairs=300, source=source))(0)
+    flat = inputs.flatten(1).float().std(1) == 0
+    assert flat.float().mean().item() == pytest.approx(share, abs=0.09) and targets.flatten(1).std(1).min() > 5
+    halved = (inputs[flat][:, 0, 0, 0] == 7).float().mean().item()  # 4:2:0
+    assert halved == pytest.approx(0.6, abs=0.14)
+
+
+@pytest.mark.parametrize("source", [people, grey])
+def test_validation_is_of_the_source_s_own_noise(source, monkeypatch):
+    monkeypatch.setattr(experiment, "VALIDATION_CROPS", 6)
+    noisy, clean = experiment.validation(draw_scenes(2, size=128), Run(source=source, pairs=2))
+    assert noisy.shape == clean.shape == (6, 3, 96, 96) and noisy.dtype == torch.uint8
+    assert 0.1 < (noisy - to_uint8(clean).float()).square().mean((1, 2, 3)).sqrt().min()
+    assert correlation(noisy - noisy.float().mean((1, 2, 3), True), clean - clean.mean((1, 2, 3), True)).min() > 0.3
