@@ -1,8 +1,10 @@
 """Model: the report's network, predict on any image, train on pairs, and the weights beside model.py."""
 
 import _thread
+import copy
 import math
 import os
+import pickle
 import random
 import resource
 import shutil
@@ -27,6 +29,7 @@ from Proj_Miniproject2.others.data.scenes import builtin_data
 from Proj_Miniproject2.others.fast import machine
 from Proj_Miniproject2.others.fast.convolution import setting
 from Proj_Miniproject2.others.lab.runs import REPORT
+from Proj_Miniproject2.others.networks import PhotoUNet
 from Proj_Miniproject2.others.training.by_recipe import augment, fingerprint
 from Proj_Miniproject2.others.training.initialisations import kaiming
 from Proj_Miniproject2.others.training.optimizers import adam
@@ -524,14 +527,60 @@ def test_a_second_interrupt_leaves_nothing_set(model):
     assert not any({"precision", "lifted"} & {*vars(module)} for module in model.network.modules())
 
 
+def test_a_prediction_between_forward_and_backward_plays_no_part(model):
+    images, x = random_images(1, 3, 9, 14), torch.rand(2, 3, 16, 16)
+    grads = []
+    for between in (lambda: None, lambda: model.predict(images)):
+        model.optimizer.zero_grad()
+        y = model.network(x)
+        between()
+        model.network.backward(y)
+        grads.append([grad.clone() for _, grad in model.network.param()])
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def test_trained_models_can_be_copied_and_pickled(model):
+    noisy, target = pairs(4)
+    model.train(noisy, target, num_epochs=1)
+    model.network(torch.rand(1, 3, 8, 8))
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert same(values(copied), values(model))
+        assert copied.optimizer.params[0] is copied.network.param()[0] is not model.network.param()[0]
+        copied.train(noisy, target, num_epochs=1)
+        assert not same(values(copied), values(model))
+        with pytest.raises(RuntimeError, match="before forward"):
+            copy.deepcopy(model.network).backward(torch.rand(1, 3, 8, 8))
+
+
+def test_autograd_is_told_nothing(model):
+    layer, x = model.network[0], torch.rand(1, 3, 8, 8, requires_grad=True)
+    layer.weight.requires_grad_()
+    assert not layer(x).requires_grad and not layer.backward(torch.rand(1, 64, 5, 5)).requires_grad
+    layer.param()[0][0].requires_grad_()
+    assert not layer(x).requires_grad and not layer.backward(torch.rand(1, 64, 5, 5)).requires_grad
+    layer.param()[0][0].requires_grad_(False)
+
+
+@pytest.mark.parametrize("height", range(17, 25))
+def test_borders_are_filled_by_reflection(height):
+    """The last rows of a noisy gradient come out about as well as those in the middle."""
+    model = PhotoUNet()
+    model.load_pretrained_model()
+    generator = torch.Generator().manual_seed(height)
+    clean = torch.linspace(60, 190, 96).expand(4, 3, 8 * 8 + height, 96)
+    noisy = (clean + 25 * torch.empty(clean.shape).normal_(generator=generator)).clamp(0, 255)
+    errors = (model.predict(noisy) - clean).square().mean((0, 1, 3)).sqrt()
+    assert errors[-1] < 2.5 * errors[24:-24].mean()
+
+
 def test_pieces_left_half_way_put_back_what_they_set(model):
     images, before = random_images(1, 3, 2 * model.SIDE, 8), precisions()
     whole, pieces = model.predict(images), model.pieces(images)
     place, piece = next(pieces)
     assert (piece - whole[place]).abs().max() <= NEAR
-    assert any(module.frozen for module in model.network.modules())
+    assert any("frozen" in vars(module) for module in model.network.modules())
     pieces.close()
-    assert not any(module.frozen for module in model.network.modules()) and precisions() == before
+    assert not any("frozen" in vars(module) for module in model.network.modules()) and precisions() == before
 
 
 def test_products_are_fast_only_where_they_stay_exact(model, monkeypatch):
@@ -568,7 +617,7 @@ def test_threads_may_share_a_model(model):
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(model.predict, images))
     assert all((a - b).abs().max() <= NEAR for a, b in zip(alone, together, strict=True))
-    assert not any(module.frozen for module in model.network.modules())
+    assert not any("frozen" in vars(module) for module in model.network.modules())
 
 
 def test_a_diverging_training_leaves_the_weights():
