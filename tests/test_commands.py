@@ -94,7 +94,7 @@ def test_every_network_trains(network, photos, tmp_path, monkeypatch):
 
 def test_a_checkpoint_of_other_photos_is_refused(photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 2)
-    command = f"train {{}} --out {tmp_path}/w.pth --checkpoint {tmp_path}/c --pairs 4 --num-epochs 1".split()
+    command = f"train {{}} --out {tmp_path}/w.pth --checkpoint {tmp_path}/c --pairs 4 --num-epochs 1 --overwrite".split()
     main([word.format(photos) for word in command])
     other = tmp_path / "other"
     other.mkdir()
@@ -315,7 +315,7 @@ class Trained:
 
 def test_bad_weights_do_not_replace_good_ones(photos, tmp_path, monkeypatch, capsys):
     out = tmp_path / "best.pth"
-    command = f"train {photos} --out {out}".split()
+    command = f"train {photos} --out {out} --overwrite".split()
     monkeypatch.setattr(train, "train", Trained(12.71))
     main(command)
     assert "worse than doing nothing" in capsys.readouterr().out and out.exists()
@@ -418,7 +418,7 @@ def test_help_of_train_begins_with_what_people_need(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     peoples, laboratorys = capsys.readouterr().out.split("the laboratory:")
-    first = "shots out checkpoint results half run network start num-epochs pairs".split()
+    first = "shots out checkpoint results overwrite half run network start num-epochs pairs".split()
     assert [name for name in re.findall(r"^  --([a-z-]+)", peoples, re.M)] == first
     fields_of_runs = {field.name.replace("_", "-") for kind in (Run, Recipe) for field in fields(kind)} - {"recipe"}
     assert {*re.findall(r"^  --([a-z-]+)", laboratorys, re.M)} == fields_of_runs - {*first}

@@ -132,12 +132,24 @@ def test_grey_stays_grey_also_among_colours(tmp_path):
     assert modes == {"l": "L", "la": "LA", "1": "L", "p": "RGB", "rgb": "RGB", "colours": "RGB"}
 
 
-def test_jpeg_loses_little(weights, tmp_path):
-    """As many values for colours as for brightness, and fine steps, in a file written otherwise."""
-    Image.fromarray(pixels()).save(tmp_path / "a.jpg", quality=30)
-    run(weights, tmp_path / "a.jpg", "--out", tmp_path / "out")
-    with Image.open(tmp_path / "out" / "a.jpg") as after:
-        assert JpegImagePlugin.get_sampling(after) == 0 and max(map(max, after.quantization.values())) < 15
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("quality", [30, 80, 98])
+def test_a_jpeg_is_as_good_as_it_was(quality, subsampling, weights, tmp_path):
+    """The same steps and as many colours: written once more it loses little of what it shows. `--quality` wins."""
+    smooth, path = Image.fromarray(pixels(9, 12)).resize((124, 90)), tmp_path / "a.jpg"
+    smooth.save(path, quality=quality, subsampling=subsampling, progressive=quality == 80, comment=b"by \xff")
+    run(weights, path, "--out", tmp_path / "same")
+    run(weights, path, "--out", tmp_path / "other", "--quality", 60)
+    smooth.save(tmp_path / "60.jpg", quality=60)
+    with Image.open(path) as before, Image.open(tmp_path / "same" / "a.jpg") as after:
+        assert after.quantization[0] == before.quantization[0] and after.quantization[1] == before.quantization[1]
+        assert JpegImagePlugin.get_sampling(after) == JpegImagePlugin.get_sampling(before) == subsampling
+        assert after.info["comment"] == b"by \xff" and ("progressive" in after.info) == (quality == 80)
+        lost, before_that = (np.abs(np.asarray(before, int) - np.asarray(image)).mean() for image in (after, smooth))
+    assert lost < before_that
+    with Image.open(tmp_path / "60.jpg") as expected, Image.open(tmp_path / "other" / "a.jpg") as after:
+        assert after.quantization[0] == expected.quantization[0]
+        assert JpegImagePlugin.get_sampling(after) == subsampling
 
 
 def test_a_picture_stays_of_its_format_whatever_its_name(weights, tmp_path):

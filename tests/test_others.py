@@ -457,7 +457,7 @@ def test_make_pairs_writes_the_two_files_of_the_course(tmp_path, capsys):
     others = [i for i in range(16) if i not in (0, 14)]
     assert train[0][:, 0, 0, 0].tolist() == (others * 2)[:25]
     before = (out / "train_data.pkl").read_bytes()
-    main(["pairs", str(tmp_path), str(out), "--train", "25", "--val", "5", "--seed", "3"])
+    main(["pairs", str(tmp_path), str(out), "--train", "25", "--val", "5", "--seed", "3", "--overwrite"])
     assert (out / "train_data.pkl").read_bytes() == before
 
 
@@ -479,7 +479,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere", "out"], "expected a folder of photos"),
+        (["nowhere", "out"], "expected a folder of pictures"),
         (["empty", "out"], "no readable photo"),
         (["one", "out"], "at least two photos"),
         (["two", "two/00.png"], "got the file"),
@@ -487,7 +487,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
         (["two", "out", "--val", "-3"], "val must be at least 1"),
         (["two", "out", "--seed", "-3"], "seed must be at least 0"),
         (["two", "out", "--train", "many"], "invalid int value"),
-        (["two"], "required: out"),
+        (["two"], "required: OUT"),
     ],
 )
 def test_make_pairs_refuses_bad_arguments_in_one_line(tmp_path, monkeypatch, capsys, arguments, message):
@@ -521,7 +521,7 @@ IMAGES = torch.zeros(2, 3, 8, 8)
         (lambda: PairStream([GREY], 2, 8).draw(-1, 0), ValueError, "n must be at least 0"),
         (lambda: PairStream([GREY], 2, 8).draw(1.5, 0), TypeError, "n must be an int"),
         (lambda: pairs_of([GREY], -2, block=2, size=8), ValueError, "n must be at least 0"),
-        (lambda: load_photos("nowhere"), ValueError, "folder of photos"),
+        (lambda: load_photos("nowhere"), ValueError, "folder of pictures"),
         (lambda: draw_scenes(-1), ValueError, "n must be at least 0"),
         (lambda: draw_scenes(1, size=4), ValueError, "size must be at least 8"),
         (lambda: pixel_noise(IMAGES, 3, rng()), ValueError, "whole blocks of 3"),

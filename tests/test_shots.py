@@ -57,7 +57,7 @@ def test_pairs_are_aligned_crops_of_two_different_shots():
     ("16 bits", "b/1.png: has more than 8 bits"),
     ("of another network", "neither of this network"),
     ("one scene", "at least two scenes"),
-    ("nowhere", "expected a folder of shots"),
+    ("nowhere", "expected a folder of pictures"),
     ("unreadable", "1.png"),
     ("photos, too", "either a folder of photos or --shots"),
     ("source", "goes with photos"),

@@ -1,7 +1,9 @@
 """Denoise without clean images: the tools around `model.py`, in one command."""
 
 import argparse
+import contextlib
 import sys
+import warnings
 
 from .commands import ablate, denoise, evaluate, pairs, plot, train
 from .data.files import Incomplete
@@ -24,7 +26,7 @@ def main(args=None):
     with processes.only_first_speaks():
         args = parser.parse_args(args)
     try:
-        with processes.only_first_speaks(), processes.group():
+        with processes.only_first_speaks(), short_warnings(args), processes.group():
             if processes.processes() > 1 and args.command != "train":
                 raise ValueError("uses all cores in one process: run it without torchrun")
             COMMANDS[args.command].main(args)
@@ -33,18 +35,37 @@ def main(args=None):
         fail(args, f"{error.name} is missing: pip install '.[{extra}]' in this project's folder brings it", 2)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         fail(args, error, 2)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate" not in str(error):  # torch has no kind of its own for it
+            raise
+        fail(args, "this takes more memory than there is", 2)
     except Incomplete as error:
         fail(args, error, 1)
     except KeyboardInterrupt:
         checkpoint = getattr(args, "checkpoint", None)
         kept = f": {checkpoint} holds what was trained" if checkpoint and checkpoint.exists() else ""
+        kept = ": --resume goes on with what is missing" if "resume" in args else kept
         fail(args, f"stopped{kept}", 130)
+
+
+@contextlib.contextmanager
+def short_warnings(args):
+    """Warnings in one line, without that of the source."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda warning, *_: say(args, f"warning: {' '.join(str(warning).split())}")
+        yield
 
 
 def fail(args, message, status):
     if processes.should_say():
-        print(f"noise2noise {args.command}: {message}", file=sys.stderr)
+        say(args, message)
     sys.exit(status)
+
+
+def say(args, message):
+    if sys.stderr:  # None where it is closed: `print` would take stdout
+        with contextlib.suppress(OSError):
+            print(f"noise2noise {args.command}: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,21 @@ is trained once.
 import json
 from pathlib import Path
 
-from ..data.files import write_json
+from ..data.files import check_outputs, read_json, write_json
 from ..data.photos import load_photos
 from ..lab.experiment import known_by, train
 from ..lab.studies import SEEDS, STUDIES, gradient_sizes, run_study
+from . import pictures_in
 
 
 def check_results(path, photos):
-    """ValueError if there are results already that are not of these photos."""
-    for run in sum(json.loads(path.read_text()).values(), []) if path.exists() else []:
+    """ValueError if there is something already that isn't results, or that aren't of these photos."""
+    runs = read_json(path) if path.exists() else {}
+    if not isinstance(runs, dict) or not all(isinstance(found, list) for found in runs.values()):
+        raise ValueError(f"{path} holds no results of a study: expected lists of runs, by their names")
+    for run in sum(runs.values(), []):
+        if not isinstance(run, dict) or "psnr" not in run:
+            raise ValueError(f"{path} holds no results of a study: expected runs with their PSNR")
         if run.get("photos") != photos:
             theirs = run.get("photos", "some that it doesn't name")
             raise ValueError(f"{path} holds results of other photos ({theirs}, not {photos}): choose another folder")
@@ -38,10 +44,13 @@ def main(args):
     unknown = set(args.studies) - set(STUDIES)
     if unknown:
         raise ValueError(f"unknown studies {', '.join(unknown)}: known are {', '.join(STUDIES)}")
+    studies, done = args.studies or STUDIES, {}
+    files, gradients = [args.results / f"{name}.json" for name in studies], args.results / "gradients.json"
+    check_outputs([], pictures_in(args.photos), resumed=[*files, gradients], make_folders=True)
     photos = load_photos(args.photos)
-    studies, ours, done = args.studies or STUDIES, known_by(photos), {}
-    for name in studies:
-        check_results(args.results / f"{name}.json", ours)
+    ours = known_by(photos)
+    for file in files:
+        check_results(file, ours)
     args.results.mkdir(parents=True, exist_ok=True)
 
     def score(run):
@@ -55,5 +64,5 @@ def main(args):
 
     for name in studies:
         run_study(score, name, args.results)
-    if "initialisation" in studies:
-        write_json(gradient_sizes(photos, SEEDS[0]), args.results / "gradients.json")
+    if "initialisation" in studies and not gradients.exists():
+        write_json(gradient_sizes(photos, SEEDS[0]), gradients)

@@ -1,23 +1,28 @@
 """Denoise pictures: files, or folders with all the pictures in them.
 
-Each goes to the folder --out under its own name and in its own format (a GIF, which holds 256 colours, as a PNG),
-turned upright, with its colour profile and EXIF data. Grey stays grey, transparency as it is. What would lose something
-(16 bits a value, CMYK, several pages, an animation), and what can't be read or written, is named at the end; the others
-are done, and the exit status is 1.
+Each goes to the folder --out under its own name and in its own kind of file: JPEGs of the same quality, lossless WebPs
+lossless, TIFFs with their compression (deflate for those that are lossy, or for black and white alone), GIFs, which
+hold 256 colours, as PNGs. Each is turned upright. Grey stays grey, transparency as it is; so do the colour profile,
+EXIF data (but for thumbnails) and XMP data, the resolution, comments of JPEGs, and texts, gamma and chromaticities of
+PNGs. Whatever else a file may hold is left out.
+
+What would lose something (16 bits a value, CMYK, several pages, an animation), and what can't be read or written, is
+named at the end; the others are done, and the exit status is 1. Files that systems leave beside pictures (._NAME,
+Thumbs.db, .DS_Store, desktop.ini) are passed over.
 """
 
-import io
-import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from ..data.files import Incomplete, write_whole
-from ..data.pictures import in_mode, photo_paths, read_image
+from ...model import check_int
+from ..data.files import Incomplete, check_outputs
+from ..data.pictures import WEBP_QUALITY, in_mode, is_sidecar, photo_paths, read_image, write_image
+from ..data.progress import progress
 from ..networks import NETWORKS
-
-LOSSY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}  # JPEG: colours at full resolution
+from . import add_overwrite, trained
 
 
 def denoise(model, image, progress=iter):
@@ -41,13 +46,6 @@ def denoise(model, image, progress=iter):
     return result
 
 
-def write(image, path):
-    """Save an image in its format."""
-    content = io.BytesIO()  # as Pillow itself is silent when a disk takes only the beginning
-    image.save(content, image.format, **image.info, **LOSSY.get(image.format, {}))
-    write_whole(content.getbuffer(), path)
-
-
 def side_by_side(before, after):
     from PIL import Image
 
@@ -58,41 +56,33 @@ def side_by_side(before, after):
     return both
 
 
-def plan(images, out, compare, overwrite):
-    """Which file is written for which: a dict {output: input}. Raises before any work is done."""
-    jobs, taken = {}, {}
+def plan(images, out, compare):
+    """Which file becomes which: a dict {output: input}. And a list of the OSErrors of what can't be read of folders.
+
+    FileNotFoundError for an image that isn't there, ValueError for two that have one output.
+    """
+    jobs, taken, errors = {}, {}, []
     for path in images:
         if not path.exists():
             raise FileNotFoundError(f"there is no file or folder {path}")
-        for file in pictures(path, out) if path.is_dir() else [path]:
+        for file in pictures(path, out, errors.append) if path.is_dir() else [path]:
             name = file.relative_to(path) if path.is_dir() else Path(file.name)
             output = out / (name.with_suffix(".png") if name.suffix.lower() == ".gif" else name)
-            for target in (output, compared(output)) if compare else (output,):
+            for target in targets(output, compare):
                 if not taken.setdefault(target, file).samefile(file):
                     raise ValueError(f"{taken[target]} and {file} would both be written to {target}")
-            jobs[output] = file
-    if not jobs:
-        raise ValueError("there is no picture to denoise")
-    inputs = {(found.st_dev, found.st_ino) for found in (file.stat() for file in jobs.values())}
-    for target in taken:
-        if target.is_dir():
-            raise IsADirectoryError(f"{target} is a folder, not a file to write")
-        if target.exists():
-            found = target.stat()
-            if (found.st_dev, found.st_ino) in inputs:
-                raise ValueError(f"{target} is an input: it would be overwritten")
-            if not overwrite:
-                raise FileExistsError(f"{target} is there already: --overwrite replaces it")
-    for folder in {target.parent for target in taken}:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # an error now if it can't be written to
-            pass
-    return jobs
+            if not is_sidecar(file):
+                jobs[output] = file
+    return jobs, errors
 
 
-def pictures(folder, out):
+def targets(output, compare):
+    return [output, compared(output)] if compare else [output]
+
+
+def pictures(folder, out, onerror):
     """The pictures in a folder, but for those that an earlier run wrote to a folder `out` within it."""
-    found, out = photo_paths(folder), out.resolve()
+    found, out = photo_paths(folder, onerror), out.resolve()
     return found if folder.resolve() == out else [p for p in found if not p.parent.resolve().is_relative_to(out)]
 
 
@@ -114,7 +104,17 @@ def add_arguments(parser):
     parser.add_argument(
         "--compare", action="store_true", help="Also write NAME-compare, before and after side by side."
     )
-    parser.add_argument("--overwrite", action="store_true", help="Replace files that are in the folder already.")
+    existing = parser.add_mutually_exclusive_group()
+    add_overwrite(existing)
+    existing.add_argument(
+        "--resume", action="store_true", help="Leave files that are there already as they are, and do the others."
+    )
+    parser.add_argument(
+        "--quality",
+        type=int,
+        metavar="N",
+        help=f"The quality of JPEGs and lossy WebPs, from 1 to 100, instead of the JPEG's own, or {WEBP_QUALITY}.",
+    )
     parser.add_argument(
         "--weights",
         type=Path,
@@ -130,22 +130,38 @@ def add_arguments(parser):
 
 
 def main(args):
-    from tqdm import tqdm
+    begin, done = time.perf_counter(), 0
+    if args.quality is not None:
+        check_int("quality", args.quality, 1, 100)
+    model = trained(args.network, args.weights)
+    jobs, errors = plan(args.images, args.out, args.compare)
+    if not jobs and not errors:
+        raise ValueError("there is no picture to denoise")
+    wanted = {output: targets(output, args.compare) for output in jobs}
+    there = {path for paths in wanted.values() for path in paths if args.resume and path.exists()}
+    missing = [path for paths in wanted.values() for path in paths if path not in there]
+    read = [*jobs.values(), args.weights or model.PRETRAINED]
+    check_outputs(missing, read, args.overwrite, resumed=there, make_folders=True)
 
-    bar = partial(tqdm, disable=None)  # on terminals alone
-    model = NETWORKS[args.network]()
-    model.load_weights(args.weights or model.PRETRAINED)
-    jobs, failed = plan(args.images, args.out, args.compare, args.overwrite), []
-    for output, file in bar(jobs.items(), desc="denoise", unit="picture"):
+    failed = [f"{error.filename}: {error.strerror}" for error in errors]
+    todo = {output: file for output, file in jobs.items() if not there.issuperset(wanted[output])}
+    for output, file in progress(todo.items(), desc="denoise", unit="picture"):
+        so_far = ""
         try:
+            output.parent.mkdir(parents=True, exist_ok=True)
             before = read_image(file)
-            after = denoise(model, before, partial(bar, desc=file.name, unit="tile", leave=False))
-            write(after, output)
-            if args.compare:
-                write(side_by_side(before, after), compared(output))
+            after = denoise(model, before, partial(progress, desc=file.name, unit="tile", leave=False))
+            if output not in there:
+                write_image(after, output, args.quality)
+            done, so_far = done + 1, "is denoised, but not compared: "
+            if args.compare and compared(output) not in there:
+                write_image(side_by_side(before, after), compared(output), args.quality)
         except ImportError:  # an extra is missing
             raise
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
-            failed.append(f"{file}: {' '.join(str(error).split()) or type(error).__name__}")
+            failed.append(f"{file}: {so_far}{' '.join(str(error).split()) or type(error).__name__}")
+    there = f", {len(jobs) - len(todo)} were there already" if args.resume else ""
+    print(f"{done} pictures denoised in {time.perf_counter() - begin:.0f} s{there}")
     if failed:
-        raise Incomplete(f"{len(failed)} of {len(jobs)} pictures were not denoised:\n" + "\n".join(failed))
+        things = "pictures and folders" if errors else "pictures"
+        raise Incomplete(f"{len(failed)} of {len(jobs) + len(errors)} {things} failed:\n" + "\n".join(failed))

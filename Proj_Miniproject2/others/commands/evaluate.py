@@ -13,6 +13,7 @@ from ..data.metrics import psnr
 from ..data.noise import block_mean, gaussian_noise, pixel_noise, poisson_noise
 from ..data.photos import load_photos
 from ..networks import NETWORKS
+from . import add_overwrite, pictures_in, trained
 
 SEED = 7
 
@@ -70,13 +71,14 @@ def add_arguments(parser):
         help="A file of weights, as `train` writes, instead of those shipped.",
     )
     parser.add_argument("--results", type=Path, metavar="FILE", help="A JSON file to write the numbers to, too.")
+    add_overwrite(parser)
 
 
 def main(args):
-    check_outputs(args.results)
+    read = [args.val_data, args.weights or NETWORKS[args.network].PRETRAINED, *pictures_in(args.photos)]
+    check_outputs([args.results], read, args.overwrite)
     noisy, clean = read_pair(args.val_data)
-    model = NETWORKS[args.network]()
-    model.load_weights(args.weights or model.PRETRAINED)
+    model = trained(args.network, args.weights)
     photos = load_photos(args.photos) if args.photos else []
     rows = [("the file's own noise", noisy, clean), *((name, bad, clean) for name, bad in other_noise(clean))]
     results = evaluate(model, rows + list(from_photos(photos) if photos else []))

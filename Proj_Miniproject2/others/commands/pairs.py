@@ -8,32 +8,31 @@ from functools import partial
 from pathlib import Path
 
 from ...model import check_int
-from ..data.files import save
+from ..data.files import check_outputs, save
 from ..data.metrics import psnr
 from ..data.photos import CHUNK, load_photos, pairs_of, split
+from ..data.progress import progress
+from . import add_overwrite, pictures_in
 
 
-def make_pairs(photos, out, train=50_000, val=1_000, seed=0):
+def make_pairs(photos, out, train=50_000, val=1_000, seed=0, overwrite=False):
     """Cut `train` and `val` pairs from the folder `photos` and write the two files into the folder `out`.
 
-    Returns the noisy validation images' PSNR in dB. Raises ValueError if `photos` holds fewer than two
-    readable photos, or `out` is a file.
+    Returns the noisy validation images' PSNR in dB. Raises ValueError if `photos` holds fewer than two readable photos,
+    and as `check_outputs`.
     """
-    from tqdm import tqdm
-
     check_int("train", train, 1)
     check_int("val", val, 1)
     check_int("seed", seed, 0)
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"expected a folder to write to, got the file {out}")
+    files = [Path(out, name) for name in ("train_data.pkl", "val_data.pkl")]
+    check_outputs(files, pictures_in(photos), overwrite, make_folders=True)
     training, held_out = split(load_photos(photos))
-    out.mkdir(parents=True, exist_ok=True)
-    progress = partial(tqdm, desc="pairs", unit=f" x {CHUNK}", disable=None)
-    noisy, _, clean = pairs_of(held_out, val, seed, progress=progress)
-    pair = pairs_of(training, train, seed, clean=False, progress=progress)
-    save(pair, out / "train_data.pkl")
-    save((noisy, clean), out / "val_data.pkl")
+    bar = partial(progress, desc="pairs", unit=f" x {CHUNK}")
+    noisy, _, clean = pairs_of(held_out, val, seed, progress=bar)
+    pair = pairs_of(training, train, seed, clean=False, progress=bar)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    for file, content in zip(files, (pair, (noisy, clean)), strict=True):
+        save(content, file)
     return psnr(noisy, clean)
 
 
@@ -51,8 +50,9 @@ def add_arguments(parser):
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="By what places and noise are drawn at random (%(default)s)."
     )
+    add_overwrite(parser)
 
 
 def main(args):
-    noisy = make_pairs(args.photos, args.out, args.train, args.val, args.seed)
+    noisy = make_pairs(args.photos, args.out, args.train, args.val, args.seed, args.overwrite)
     print(f"{args.train} + {args.val} pairs in {args.out}, noisy PSNR {noisy:.2f} dB")

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from ..data.files import check_outputs, write_whole
+from . import add_overwrite
 
 LINE = re.compile(r"epoch (?P<epoch>\d+)/\d+: loss (?P<loss>[^\s,]+),|(?P<pairs>\d+) pairs seen: (?P<psnr>\S+) dB")
 
@@ -20,12 +21,23 @@ def read_curve(path):
     """
     text = Path(path).read_text(errors="replace")
     try:
-        points = [{name: point[name] for name in ("pairs", "loss", "psnr")} for point in json.loads(text)["curve"]]
-    except (ValueError, KeyError, TypeError):
-        points = read_log(text)
-    if not points:
-        raise ValueError(f"{path} holds no curve: expected a results file, or a log of what train printed")
-    return next(iter(points[0])), points
+        points = read_results(text) or read_log(text)
+        unit = next(iter(points[0]))
+        numbers = [
+            {name: None if value is None and name != unit else float(value) for name, value in point.items()}
+            for point in points
+        ]
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise ValueError(f"{path} holds no curve: expected a results file, or a log of what train printed") from error
+    return unit, numbers
+
+
+def read_results(text):
+    """The points of `read_curve` in the text of a results file; of any other none."""
+    try:
+        return [{name: point[name] for name in ("pairs", "loss", "psnr")} for point in json.loads(text)["curve"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
 
 
 def read_log(text):
@@ -52,10 +64,11 @@ def add_arguments(parser):
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="The picture to write, a file .svg, .png or .pdf."
     )
+    add_overwrite(parser)
 
 
 def main(args):
-    check_outputs(args.out)
+    check_outputs([args.out], args.results, args.overwrite)
     curves = {path: read_curve(path) for path in args.results}
     units = {unit for unit, _ in curves.values()}
     if len(units) > 1:

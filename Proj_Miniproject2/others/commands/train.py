@@ -25,6 +25,7 @@ from ..lab.runs import FUNCTIONS, RUNS, Run
 from ..networks import TRAINABLE, VARIANTS
 from ..training.processes import rank
 from ..training.recipe import DEFAULT, Recipe
+from . import add_overwrite, pictures_in
 
 # What the other fields of `Run` and `Recipe` are, to who changes one by the option of that name.
 LABORATORY = {
@@ -79,6 +80,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--results", type=Path, metavar="FILE", help="A JSON file to write loss and PSNR to, which `plot` draws."
     )
+    add_overwrite(parser)
     parser.add_argument(
         "--half", action="store_true", help="Write the weights in half precision, to a file of half the size."
     )
@@ -139,13 +141,17 @@ def changed(run, args):
 
 
 def main(args):
-    if rank() == 0:
-        check_outputs(args.out, args.results, args.checkpoint)
     if bool(args.photos) == bool(args.shots):
         raise ValueError("train takes either a folder of photos or --shots")
     run = changed(RUNS[args.run or ("shots" if args.shots else "default")], args)
     if bool(args.shots) != (run.source is shots):
         raise ValueError(f"the source {run.source.__name__} goes with {'photos' if args.shots else '--shots'}")
+    aside = args.out.parent / f"{args.out.stem}-worse{args.out.suffix}"  # for weights that are worse than none
+    if rank() == 0:
+        outputs = [args.out, args.results, aside if args.out.exists() else None]
+        read = [args.start, *pictures_in(args.photos, *args.shots or [])]
+        resumed = [args.checkpoint, f"{args.checkpoint}.distill"] if args.checkpoint else []
+        check_outputs(outputs, read, args.overwrite, resumed)
     photos = read_scenes(args.shots) if args.shots else load_photos(args.photos)
     model, results = train(photos, run, args.checkpoint)
     if rank():  # the first process writes for all
@@ -155,7 +161,7 @@ def main(args):
     dtype = torch.float16 if args.half else None
     worse, out = not results["psnr"] > results["noisy_psnr"], args.out
     if worse and out.exists():
-        out = out.with_name(f"{out.stem}-worse{out.suffix}")
+        out = aside
     try:
         model.save_weights(out, dtype)
     except OSError as error:

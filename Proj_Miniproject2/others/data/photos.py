@@ -1,13 +1,13 @@
 """Noisy pairs cut from photos, the way the course made its data: see `noise.py`."""
 
 import warnings
-from pathlib import Path
 
 import torch
 
 from ...model import check_int
 from .noise import block_mean, draw_offsets
 from .pictures import in_mode, photo_paths, pixels_of, read_image
+from .progress import progress
 
 HELD_OUT = 14  # one photo in so many is set aside
 MOST_ENLARGED = 8  # times, of a photo that is smaller than wanted
@@ -38,17 +38,12 @@ def load_photos(folder, min_side=256):
     """All photos in `folder` and its subfolders, in the order of their paths.
 
     Returns a list of uint8 tensors (3, H, W). A photo with a side below `min_side` is upscaled (bicubic) to
-    `min_side` on its short side. A photo that `read_photo` refuses is named in a warning and skipped. Raises
-    ValueError if `folder` is no folder or holds no readable photo.
+    `min_side` on its short side. A photo that `read_photo` refuses, and a subfolder that can't be read, is named in a
+    warning and skipped. Raises ValueError if `folder` is no folder or holds no readable photo.
     """
-    from tqdm import tqdm
-
     check_int("min_side", min_side, 1)
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"expected a folder of photos, got {folder}")
     photos = []
-    for path in tqdm(photo_paths(folder), desc="photos", unit="photo", disable=None):
+    for path in progress(photo_paths(folder, skip), desc="photos", unit="photo"):
         try:
             photos.append(read_photo(path, min_side))
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
@@ -56,6 +51,11 @@ def load_photos(folder, min_side=256):
     if not photos:
         raise ValueError(f"no readable photo in {folder}")
     return photos
+
+
+def skip(error):
+    """Warn of an OSError."""
+    warnings.warn(f"skipped {error.filename}: {error.strerror}", stacklevel=3)
 
 
 def split(photos):

@@ -11,6 +11,7 @@ import torch
 
 from .photos import read_photo
 from .pictures import photo_paths
+from .progress import progress
 
 
 def read_scenes(folders):
@@ -20,14 +21,8 @@ def read_scenes(folders):
     a subfolder for each scene. Raises ValueError for a scene with a single shot, with shots of different sizes or with
     the same one twice, for what can't be read, and for fewer than two scenes.
     """
-    from tqdm import tqdm
-
-    folders = [Path(folder) for folder in folders]
-    for folder in folders:
-        if not folder.is_dir():
-            raise NotADirectoryError(f"expected a folder of shots, got {folder}")
     scenes = {}
-    for folder in folders:
+    for folder in map(Path, folders):
         for path in photo_paths(folder):
             # With one folder a scene is a subfolder, else a file name.
             scene = path.parent if len(folders) == 1 else path.relative_to(folder)
@@ -37,7 +32,7 @@ def read_scenes(folders):
     for name, paths in scenes.items():
         if len(paths) < 2:
             raise ValueError(f"the scene {name} has a single shot, {paths[0]}: each needs two or more")
-    return [read_shots(name, paths) for name, paths in tqdm(sorted(scenes.items()), "scenes", disable=None)]
+    return [read_shots(name, paths) for name, paths in progress(sorted(scenes.items()), desc="scenes")]
 
 
 def read_shots(name, paths):
