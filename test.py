@@ -2,8 +2,9 @@
 
 Runs the course's six checks, and further compares the backward pass of every block with torch's autograd: two
 totals. Works on any submission of the class, whatever its package's name, way of importing and conventions; where
-one is unknown it says "can't tell". It runs the submission's code, so point it only at code that you would run
-yourself. The exit status is 0 when no check fails, 1 when one does, 2 on bad arguments or a missing package.
+one is unknown it says "can't tell". It runs the submission's code, in a process of its own, so point it only at code
+that you would run yourself. The exit status is 0 when no check fails, 1 when one does, 2 on bad arguments or a missing
+package.
 """
 
 import argparse
@@ -11,6 +12,8 @@ import contextlib
 import functools
 import importlib
 import inspect
+import multiprocessing
+import os
 import re
 import sys
 import unittest
@@ -69,6 +72,11 @@ def tensor_of(value):
     """The tensor that a parameter or gradient is, or that an object of theirs holds; None where there is none."""
     held = [value, *(getattr(value, name, None) for name in ("data", "value", "tensor"))]
     return next((tensor for tensor in held if isinstance(tensor, torch.Tensor)), None)
+
+
+def is_own(output):
+    """Whether an output is more than a tensor: of a type of the submission's own, or with attributes of its own."""
+    return tensor_of(output) is not None and (type(output) is not torch.Tensor or bool(vars(output)))
 
 
 def parameters(block):
@@ -168,16 +176,26 @@ class Submission(Check):
         torch.manual_seed(0)  # the submission draws its first weights from torch's own generator
 
     @contextlib.contextmanager
-    def attempt(self, what):
-        """Whatever is raised inside is a failure that names the culprit."""
+    def attempt(self, what, output=None):
+        """Whatever is raised inside is a failure that names the culprit. But the backward pass may ask for more than a
+        plain tensor, if that is what the forward pass gave as its `output`."""
         try:
             yield
         except Exception as error:
+            if is_own(output):
+                self.cannot_tell(f"{what} doesn't take a plain tensor, as forward gives none: {error}")
             self.fail(f"{what} raised {type(error).__name__}: {error}")
 
     def forward(self, what, block, *inputs):
         with self.attempt(f"{what}.forward"):
             return block.forward(*[tensor.clone() for tensor in inputs])
+
+    def plain_forward(self, what, block, *inputs):
+        """As `forward`, to be followed by `backward`, to which we can give none but tensors."""
+        output = self.forward(what, block, *inputs)
+        if is_own(output) and not isinstance(output, torch.Tensor):
+            self.cannot_tell(f"{what}.forward gives {type(output).__name__}, a type of its own")
+        return output
 
     def find(self, name):
         """The submission's class of that or another name; None if there is none."""
@@ -192,11 +210,16 @@ class Submission(Check):
     def cannot_tell(self, why):
         self.skipTest(f"can't tell: {why}")
 
+    def numbers(self, what, value):
+        """A tensor of the submission's, in float64 on the CPU. It fails if it is none, or none of real numbers."""
+        self.assertIsInstance(value, torch.Tensor, f"{what} is {type(value).__name__}, not a tensor")
+        self.assertFalse(value.is_complex(), f"{what} is of {value.dtype}, not of real numbers")
+        return value.detach().cpu().double()
+
     def assert_close(self, what, actual, expected):
         if isinstance(actual, tuple) and len(actual) == 1:
             (actual,) = actual
-        self.assertIsInstance(actual, torch.Tensor, f"{what} is {type(actual).__name__}, not a tensor")
-        actual, expected = actual.detach().cpu().float(), expected.detach().cpu()
+        actual, expected = self.numbers(what, actual), expected.detach().cpu()
         shapes = tuple(actual.shape), tuple(expected.shape)
         same = actual.squeeze().shape == expected.squeeze().shape
         self.assertTrue(same, f"{what} has the shape {shapes[0]}, expected {shapes[1]}")
@@ -208,13 +231,12 @@ class Submission(Check):
     # 2 to 5: the model
 
     def predict(self, model, images):
-        """The model's images, checked for shape and range, float on the CPU."""
+        """The model's images, checked for shape and range, float64 on the CPU."""
         with self.attempt("predict"):
             output = model.predict(images.clone())
-        self.assertIsInstance(output, torch.Tensor, f"predict gives {type(output).__name__}, not a tensor")
+        output = self.numbers("what predict gives", output)
         shapes = tuple(output.shape), tuple(images.shape)
         self.assertEqual(*shapes, f"predict gives the shape {shapes[0]} for {shapes[1]}")
-        output = output.detach().cpu().float()
         low, high = output.min().item(), output.max().item()
         self.assertTrue(0 <= low and high <= 255, f"predict gives values in [{low}, {high}], outside [0, 255]")
         if high <= 1:
@@ -308,8 +330,9 @@ class Submission(Check):
             expected_x, *expected_values = torch.autograd.grad(expected, leaves, gradient)
 
         for times in (1, 2):
-            self.assert_close(f"{what}.forward", self.forward(what, block, x), expected)
-            with self.attempt(f"{what}.backward"):
+            output = self.plain_forward(what, block, x)
+            self.assert_close(f"{what}.forward", output, expected)
+            with self.attempt(f"{what}.backward", output):
                 actual = block.backward(gradient.clone())
             self.assert_close(f"{what}.backward: the gradient of the input", actual, expected_x)
             for value, expected_value in zip(values, expected_values, strict=True):
@@ -348,11 +371,10 @@ class Submission(Check):
             return lambda x, weight, *bias: function(x, turn(weight), *bias)
 
         if len(ways) > 1:
-            output = tensor_of(self.forward(what, block, x))
+            output = self.numbers(f"{what}.forward", self.plain_forward(what, block, x))
             for turn in ways:
                 expected = read(turn)(x, *[value.detach().cpu() for value in values])
-                same = output is not None and output.shape == expected.shape
-                if same and torch.allclose(output.detach().cpu().float(), expected, 1e-3, 1e-3):
+                if output.shape == expected.shape and torch.allclose(output, expected.double(), 1e-3, 1e-3):
                     return values, read(turn)
         return values, read(ways[0])
 
@@ -376,6 +398,9 @@ class Submission(Check):
     def test_7_nearest_upsampling(self):
         """7. NearestUpsampling, forward and backward, against autograd"""
         self.skip_for("NearestUpsampling", "TransposeConv2d")
+        found = self.find("NearestUpsampling")
+        if found and not accepts(found, (2,), {}):
+            self.cannot_tell(f"{found.__name__} takes {inspect.signature(found)}, not (scale_factor)")
         for x_shape, scale_factor in [((1, 3, 8, 8), 2), ((4, 2, 5, 7), 3)]:
             self.check_layer("NearestUpsampling", x_shape, (scale_factor,), {}, nearest(scale_factor))
 
@@ -428,10 +453,13 @@ class Submission(Check):
                     leaf = prediction.clone().requires_grad_()
                     expected = F.mse_loss(leaf, target)
                     (gradient,) = torch.autograd.grad(expected, leaf)
-                loss = torch.as_tensor(self.forward("MSE", mse, prediction, target))
-                self.assert_close("MSE.forward", loss, expected)
-                with self.attempt("MSE.backward"):  # the gradient of the loss itself is 1, for those who ask for it
+                loss = self.plain_forward("MSE", mse, prediction, target)
+                self.assert_close("MSE.forward", torch.as_tensor(loss), expected)
+                with self.attempt("MSE.backward", loss):
+                    # the gradient of the loss itself is 1, for those who ask for it
                     actual = mse.backward(*[] if accepts(mse.backward, [], {}) else [torch.ones(())])
+                if actual is None:
+                    self.cannot_tell("MSE.backward returns nothing: it may keep its gradient")
                 self.assert_close("MSE.backward after forward(prediction, target)", actual, gradient)
 
     def check_sgd(self, form, optimized, late):
@@ -444,8 +472,8 @@ class Submission(Check):
                 return self.find("SGD")(optimized(network, conv), 0.1)
 
         optimizer = None if late else make()
-        output = self.forward("Sequential", network, torch.randn(2, 3, 8, 8))
-        with self.attempt("Sequential.backward"):
+        output = self.plain_forward("Sequential", network, torch.randn(2, 3, 8, 8))
+        with self.attempt("Sequential.backward", output):
             network.backward(torch.randn(output.shape))
             before = [value.clone() for value in parameters(conv)]
         gradients = [self.gradient_of("Conv2d", conv, value).clone() for value in before]
@@ -492,6 +520,8 @@ def find_package(folder):
         if (package / "model.py").is_file():
             if "." in package.name:
                 raise ValueError(f"cannot import a package whose folder name has a dot: {package}")
+            if package.name in sys.stdlib_module_names or package.name in {*sys.modules} - {*PACKAGES}:
+                raise ValueError(f"cannot import a package that is named as a module of Python or torch: {package}")
             return package
     raise ValueError(f"{folder} holds none of " + ", ".join([f"{name}/model.py" for name in PACKAGES] + ["model.py"]))
 
@@ -614,5 +644,25 @@ def print_totals(names, result):
         print(f"{title}: " + ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items() if n))
 
 
+def report(sender):
+    """In a process of its own: grade, and send the exit status. Threads that the submission left running end, too."""
+    sys.stdout.reconfigure(line_buffering=True)
+    try:
+        status = main()
+    except SystemExit as error:  # argparse's
+        status = error.code
+    sender.send(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.Process(target=report, args=(sender,))
+    process.start()
+    process.join()
+    if not receiver.poll():
+        ended = f"the submission ended the process, with status {process.exitcode}, before all checks were made"
+        sys.exit(f"\nFAILED: {ended}")
+    sys.exit(receiver.recv())

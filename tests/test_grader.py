@@ -202,27 +202,69 @@ def grade(monkeypatch, capsys):
 
     run.module = grader
     threads = torch.get_num_threads()
+    dtype = torch.get_default_dtype()
     torch.set_num_threads(1)  # on images so small, threads cost more than they give
     yield run
     assert torch.is_grad_enabled()  # whatever the submission switched off
     torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)
     for name in [name for name in sys.modules if name.startswith("Miniproject_2")]:
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("style", IMPORTS)
-def test_good_submission_passes_from_any_folder(style, submission, data, tmp_path):
-    project = submission(import_blocks=IMPORTS[style])
-    folder = project / "Miniproject_2" if style == "absolute" else project  # both may be given
+def grade_apart(folder, data, cwd):
+    """`python test.py`, as people run it."""
     command = [sys.executable, ROOT / "test.py", "-p", folder, "-d", data]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("style", IMPORTS)
+def test_good_submission_passes_from_any_folder(style, submission, data, tmp_path):
+    thread = "\nimport threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()"
+    project = submission(import_blocks=IMPORTS[style] + thread)  # which is left running
+    folder = project / "Miniproject_2" if style == "absolute" else project  # both may be given
+    run = grade_apart(folder, data, tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.count("[PSNR ") == 2
     assert "warning" not in run.stdout and "skipped 'model.py has TransposeConv2d" in run.stdout
     assert "the course's checks, 1 to 6: 6 passed\n" in run.stdout
     assert "what we check further, 7: 7 passed, 1 not asked for" in run.stdout
 
+
+def test_ending_the_process_is_a_failure(submission, data, tmp_path):
+    run = grade_apart(submission(predict="__import__('os')._exit(0)"), data, tmp_path)
+    assert run.returncode == 1 and "checks, 1 to 6" not in run.stdout
+    assert run.stdout.splitlines()[-1].startswith("3. predict keeps")
+    assert run.stderr == "\nFAILED: the submission ended the process, with status 0, before all checks were made\n"
+
+
+# Blocks whose forward gives more than a tensor, for which backward asks, too.
+WITH_GRAPH = """
+class OwnTensor(torch.Tensor):
+    pass
+
+
+class Own:
+    def __init__(self, data):
+        self.data = data
+
+
+def with_graph(forward, backward):
+    def new_forward(self, *inputs):
+        output = {type}(forward(self, *[input.data for input in inputs]))
+        output.graph = self
+        return output
+
+    def new_backward(self, *gradient):
+        assert all(g.graph for g in gradient)
+        return backward(self, *gradient)
+
+    return new_forward, new_backward
+
+
+Block.forward, Block.backward = with_graph(Block.forward, Block.backward)
+"""
 
 # what is broken -> how, the numbers and names of the checks that fail, and what they say
 FAULTS = {
@@ -271,6 +313,26 @@ FAULTS = {
         {"predict": "smooth[..., 1:]"},
         {"3_predict", "4_pretrained", "5_training"},
         "predict gives the shape (1, 3, 512, 511)",
+    ),
+    "complex": (
+        {"predict": "x + 0j"},
+        {"3_predict", "4_pretrained", "5_training"},
+        "what predict gives is of torch.complex64, not of real numbers",
+    ),
+    "complex gradient": (
+        {"sigmoid_backward": "\n    def backward(self, gradient):\n        return super().backward(gradient) + 0j\n"},
+        {"7_activations", "7_sequential"},
+        "Sigmoid().backward: the gradient of the input is of torch.complex64, not of real numbers",
+    ),
+    "forward gives an object": (
+        {"more": "Conv2d.forward = lambda self, x: self"},
+        {"6_forward", "7_conv2d", "7_sequential", "7_sgd"},
+        "Conv2d.forward is Conv2d, not a tensor",
+    ),
+    "objects as outputs": (
+        {"more": WITH_GRAPH.format(type="Own")},
+        {"6_forward"},
+        "can't tell: Conv2d(3, 3, 3).forward gives Own, a type of its own",
     ),
     "no denoising": ({"predict": "x"}, {"5_training"}, "does not beat the noisy input's"),
 }
@@ -357,6 +419,12 @@ VARIANTS = {
         "    lambda x, w, b: F.conv2d(F.interpolate(x, scale_factor=scale_factor), w, b, padding=padding),\n"
         "    torch.randn(o, i, k, k) / 9, torch.randn(o) / 9)"
     },
+    "float64 by default": {"import_blocks": GOOD["import_blocks"] + "\ntorch.set_default_dtype(torch.float64)"},
+    "float64 by default, later": {"predict": f"(torch.set_default_dtype(torch.float64), {GOOD['predict']})[1]"},
+    "tensors of a type of its own": {
+        "more": "class Own(torch.Tensor):\n    pass\n\n\n"
+        "Block.forward = lambda self, *inputs, forward=Block.forward: forward(self, *inputs).as_subclass(Own)"
+    },
     "NearestUpsampling": {
         "more": "NearestUpsampling = lambda factor: Block(lambda x: F.interpolate(x, scale_factor=factor))\n"
         "del TransposeConv2d"
@@ -373,7 +441,21 @@ def test_variant_is_accepted(name, submission, data, grade):
     assert "can't tell" not in printed
 
 
+NO_GRAPH = "Conv2d(3, 3, 3).backward doesn't take a plain tensor, as forward gives none: 'Tensor' object has no"
 UNKNOWN = {
+    "tensors with attributes": ({"more": WITH_GRAPH.format(type="torch.clone")}, NO_GRAPH),
+    "tensors of its own": ({"more": WITH_GRAPH.format(type="OwnTensor")}, NO_GRAPH),
+    "MSE.backward keeps its gradient": (
+        {"mse_backward": "\n    def backward(self):\n        self.gradient = super().backward()\n"},
+        "MSE.backward returns nothing: it may keep its gradient",
+    ),
+    "Upsample of channels": (
+        {
+            "more": "class Upsample:\n    def __init__(self, in_channels, out_channels, kernel, factor=2): ...\n\n\n"
+            "del TransposeConv2d"
+        },
+        "Upsample takes (in_channels, out_channels, kernel, factor=2), not (scale_factor)",
+    ),
     "SGD of four": ({"sgd_argument": "params, network, data"}, "SGD takes (params, network, data, lr)"),
     "Upsampling of five": ({"Upsampling": "lambda a, b, c, d, e: None"}, "Upsampling takes none of"),
     "weight of another shape": (
@@ -492,6 +574,11 @@ def test_unreadable_data_is_refused(submission, data, grade, tmp_path):
 def test_bad_project_is_refused(submission, data, grade, tmp_path):
     assert_refused(*grade("-p", tmp_path / "nowhere", "-d", data), "no such folder")
     assert_refused(*grade("-p", tmp_path, "-d", data), "holds none of")
+    for name in ("json", "torch", "unittest"):
+        project = tmp_path / "named" / name
+        project.mkdir(parents=True)
+        (project / "model.py").touch()
+        assert_refused(*grade("-p", project, "-d", data), f"named as a module of Python or torch: {project}")
     dotted = (submission() / "Miniproject_2").rename(tmp_path / "v1.0")
     assert_refused(*grade("-p", dotted, "-d", data), "has a dot")
     status, printed = grade("--no-such-option")
