@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import random
 import zipfile
 
 import pytest
@@ -19,6 +20,7 @@ from Proj_Miniproject2.model import (
     TransposeConv2d,
     Upsampling,
 )
+from Proj_Miniproject2.others.data.files import load
 from Proj_Miniproject2.others.training.by_recipe import fingerprint
 from Proj_Miniproject2.others.training.optimizers import Muon
 from Proj_Miniproject2.others.training.recipe import Recipe
@@ -469,13 +471,20 @@ def some_zip(path):
         archive.writestr("readme.txt", "no weights")
 
 
-def compressed(path, state):
+def written_anew(path, state, compression=zipfile.ZIP_STORED, pickled=None):
+    """As torch.save, but compressed or with another pickle."""
     torch.save(state, path)
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in entries.items():
-            archive.writestr(name, content)
+            archive.writestr(name, pickled if pickled and name.endswith("data.pkl") else content)
+
+
+def of_tuples(levels):
+    """A pickled dict with a key that takes 2^levels steps to hash: each tuple holds the one before, twice."""
+    twice = b"".join(b"h%c\x86q%cq%c" % (i, i + 1, i + 1) for i in range(levels))
+    return b"\x80\x02}X\x01\x00\x00\x00aq\x00" + twice + b"K\x01s."
 
 
 FILES = {
@@ -492,7 +501,12 @@ FILES = {
     ),
     "noise": (lambda path, state: path.write_bytes(bytes(range(256)) * 40), ValueError),
     "a zip": (lambda path, state: some_zip(path), ValueError),
-    "compressed, of any size": (compressed, ValueError),
+    "compressed, of any size": (lambda path, state: written_anew(path, state, zipfile.ZIP_DEFLATED), ValueError),
+    "an endless key": (lambda path, state: written_anew(path, {}, pickled=of_tuples(60)), ValueError),
+    "written before there were sums": (
+        lambda path, state: torch.save(state, path, _use_new_zipfile_serialization=False),
+        ValueError,
+    ),
     "a pickled list": (lambda path, state: path.write_bytes(pickle.dumps([1, 2])), ValueError),
     "code to execute": (lambda path, state: torch.save({**state, "x": Malicious()}, path), ValueError),
     "pickled code": (lambda path, state: path.write_bytes(pickle.dumps(Malicious())), ValueError),
@@ -526,3 +540,38 @@ def test_weight_files(model, tmp_path, monkeypatch, write, error):
     monkeypatch.chdir(tmp_path)
     check(model.load_pretrained_model, error, "bestmodel.pth")
     assert not (tmp_path / MARKER).exists()
+
+
+def test_pickles_that_hold_the_same_tuple_twice_are_what_they_seem(tmp_path):
+    """What the case of an endless key relies on: with fewer levels torch reads it."""
+    written_anew(tmp_path / "file", {}, pickled=of_tuples(3))
+    ((key, value),) = torch.load(tmp_path / "file", weights_only=True).items()
+    pair = ("a", "a")
+    assert value == 1 and key == ((pair, pair), (pair, pair))
+
+
+def test_one_flipped_bit_is_noticed(tmp_path):
+    """Anywhere in the file, unless nothing changes by it."""
+    path, good = tmp_path / "weights.pth", {"w": torch.randn(4, 4), "b": torch.randn(3)}
+    torch.save(good, path)
+    content, refused = path.read_bytes(), 0
+    folders = [i + 38 for i in range(len(content)) if content[i : i + 4] == b"PK\1\2"]  # marked so by the fifth bit
+    bits = [8 * i + 4 for i in folders] + random.Random(0).sample(range(8 * len(content)), 300)
+    for bit in bits:
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        try:
+            found = load(path, "cpu")
+        except ValueError as error:
+            refused += "is damaged" in str(error)
+        else:
+            assert found.keys() == good.keys() and all(torch.equal(found[name], good[name]) for name in good)
+    assert refused > 100
+
+
+def test_a_flipped_bit_in_the_shipped_weights_is_noticed(model, tmp_path):
+    path, content = tmp_path / "bestmodel.pth", bytearray(Model.PRETRAINED.read_bytes())
+    content[len(content) // 2] ^= 64
+    path.write_bytes(content)
+    check(lambda: model.load_weights(path), ValueError, "bestmodel.pth.*is damaged")
