@@ -1,8 +1,9 @@
 """Blocks, networks and optimisers drawn at random against torch: for hours by hand, for seconds by the tests.
 
-    python -m tests.fuzz [--seconds 3600] [--seed 7]
+    python -m tests.fuzz [--seconds 3600] [--textbook] [--seed 7]
 
-Nearly all in float64. A failure names its seed, which --seed repeats.
+With the fast convolutions, or with the textbook's own. Nearly all in float64. A failure names its seed, which --seed
+repeats.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import torch
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.training.optimizers import Adam, Muon
 
+from .textbook import take_out
 from .twins import twin
 
 # Of the largest value expected. Sums of half precision round as often as they have terms.
@@ -152,7 +154,7 @@ def optimiser(rng):
     sgd = dict(lr=lr, momentum=momentum * (nesterov or rng.random() < 0.5), nesterov=nesterov, weight_decay=decay)
     kinds = {
         m.SGD: (torch.optim.SGD, sgd if nesterov else sgd | dict(dampening=rng.random())),
-        Muon: (torch.optiMuon, dict(lr=lr, weight_decay=decay, momentum=min(momentum, 0.99))),
+        Muon: (torch.optim.Muon, dict(lr=lr, weight_decay=decay, momentum=min(momentum, 0.99))),
         Adam: (torch.optim.AdamW, dict(lr=lr, weight_decay=decay, betas=(rng.random(), rng.random()), eps=1e-8)),
     }
     kind = rng.choice(list(kinds))
@@ -174,30 +176,34 @@ def optimiser(rng):
 CASES = [convolution, convolution, convolution, networks, simple, mse, optimiser]
 
 
-def run(seed):
+def run(seed, textbook=False):
     """One case, which the seed determines; an AssertionError that names it if it fails."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
     case = rng.choice(CASES)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
             warnings.filterwarnings("ignore", "Using padding='same' with even kernel")
+            if textbook:
+                take_out(patch)
             case(rng)
     except Exception as error:
-        raise AssertionError(f"python -m tests.fuzz --seed {seed}: {case.__name__}: {error}") from error
+        options = f"--seed {seed}{' --textbook' if textbook else ''}"
+        raise AssertionError(f"python -m tests.fuzz {options}: {case.__name__}: {error}") from error
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60, help="how long (%(default)s)")
+    parser.add_argument("--textbook", action="store_true", help="without what the package puts into model.py")
     parser.add_argument("--seed", type=int, help="run this one alone (new ones)")
     args = parser.parse_args()
     if args.seed is not None:
-        return run(args.seed)
+        return run(args.seed, args.textbook)
     end, first, failed, n = time.monotonic() + args.seconds, random.SystemRandom().randrange(2**40), 0, 0
     while time.monotonic() < end:
         try:
-            run(first + n)
+            run(first + n, args.textbook)
         except AssertionError as error:
             print(error, flush=True)
             failed += 1

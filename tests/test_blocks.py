@@ -29,6 +29,7 @@ from Proj_Miniproject2.others.training.optimizers import Adam, Muon, RowMuon
 
 from .twins import twin as twin_of
 
+BOTH = pytest.mark.usefixtures("put_in")  # with the fast convolutions and with the textbook's
 # Relative to the largest value of the reference tensor.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 DTYPES = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -216,6 +217,7 @@ def check_convolution(block, options, shape, dtype, seed=0, x_layout="contiguous
         assert_near(a, b, dtype, f"{name} of {layer} on {tuple(shape)}", scale, t)
 
 
+@BOTH
 @pytest.mark.parametrize("block", [Conv2d, TransposeConv2d, Upsampling])
 @DTYPES
 @settings(max_examples=100)
@@ -376,6 +378,7 @@ def test_images_with_an_offset_keep_float32_accuracy(block, kernel, stride):
             assert_near(a, b, torch.float32, f"{layer}, {tuple(b.shape)}")
 
 
+@BOTH
 @pytest.mark.parametrize(
     "channels, kernel, stride, size, read",
     [(64, 4, 2, 33, 32), (64, 3, 2, 34, 33), (16, 6, 3, 35, 33), (64, 3, (1, 2), 34, (34, 33)), (3, 3, 2, 34, 33)],
@@ -609,6 +612,7 @@ BLOCKS = {
 EVERY_BLOCK = pytest.mark.parametrize("make, shape", BLOCKS.values(), ids=BLOCKS)
 
 
+@BOTH
 @EVERY_BLOCK
 def test_central_differences(make, shape):
     block = make().to(torch.float64)
@@ -637,6 +641,7 @@ def test_central_differences(make, shape):
             assert central_difference(t, direction.view(t.shape)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
+@BOTH
 @given(data=st.data(), block=st.sampled_from([Conv2d, TransposeConv2d]), seed=SEEDS)
 @settings(max_examples=60)
 def test_central_differences_of_random_convolutions(data, block, seed):
@@ -671,6 +676,7 @@ def test_central_differences_of_mse():
             assert slope == pytest.approx(grad.view(-1)[i].item(), rel=1e-7)
 
 
+@BOTH
 @EVERY_BLOCK
 def test_backward_passes_accumulate_and_zero_grad_resets(make, shape):
     block = make().to(torch.float64)
@@ -703,6 +709,7 @@ def test_backward_passes_accumulate_and_zero_grad_resets(make, shape):
         assert all(torch.equal(a, b) for a, b in zip(values_of(block), before, strict=True))
 
 
+@BOTH
 @EVERY_BLOCK
 @pytest.mark.parametrize("grad_mode", [True, False])
 def test_no_graph_is_recorded(make, shape, grad_mode):
@@ -725,6 +732,7 @@ def test_assigned_values_record_no_graph():
     assert not conv(torch.ones(1, 2, 3, 3)).requires_grad
 
 
+@BOTH
 @EVERY_BLOCK
 def test_earlier_results_are_left_alone(make, shape):
     """Buffers may be reused inside, but never one that the caller holds."""
@@ -746,6 +754,7 @@ def test_earlier_results_are_left_alone(make, shape):
     assert torch.equal(x2, normal(*shape, dtype=torch.float32, seed=1))
 
 
+@BOTH
 @EVERY_BLOCK
 def test_sizes_may_change_from_call_to_call(make, shape):
     block = make().to(torch.float64)
@@ -760,6 +769,7 @@ def test_sizes_may_change_from_call_to_call(make, shape):
         torch.testing.assert_close(block.backward(grad), alone.backward(grad), rtol=1e-12, atol=1e-12)
 
 
+@BOTH
 @EVERY_BLOCK
 def test_values_changed_in_place_are_used(make, shape):
     """Nothing derived from the parameters outlives a change of theirs, however it is made."""
@@ -799,6 +809,7 @@ def test_mse_backward_before_forward():
         MSE().backward()
 
 
+@BOTH
 @EVERY_BLOCK
 def test_blocks_are_modules(make, shape):
     block = make()
@@ -814,6 +825,7 @@ def test_blocks_are_modules(make, shape):
 # Sequential
 
 
+@BOTH
 @pytest.mark.parametrize("shape", [(4, 3, 32, 32), (2, 3, 21, 30), (1, 3, 3, 6), (0, 3, 32, 32), (3, 17, 16)])
 @pytest.mark.parametrize("grad_mode", [True, False])
 def test_report_network_equals_torch(shape, grad_mode):
@@ -903,6 +915,7 @@ def test_parameters_unpack_as_pairs():
     assert Conv2d(2, 3, 3, bias=False).bias is None and len(Conv2d(2, 3, 3, bias=False).param()) == 1
 
 
+@BOTH
 def test_training_through_the_pairs():
     """What a caller writes who knows only the assignment: for value, gradient in net.param()."""
     net = Sequential(Conv2d(1, 4, 3, padding=1), ReLU(), Conv2d(4, 1, 3, padding=1)).to(torch.float64)
@@ -918,6 +931,7 @@ def test_training_through_the_pairs():
     assert losses[-1] < 0.5 * losses[0]
 
 
+@BOTH
 @pytest.mark.parametrize("block", [Conv2d, TransposeConv2d, Upsampling])
 def test_assigning_puts_values_in_place(block):
     layer = block(3, 3, (2, 3))
@@ -953,6 +967,7 @@ def test_assigning_a_wrong_shape(wrong):
         conv.bias = torch.zeros(1)
 
 
+@BOTH
 @EVERY_BLOCK
 def test_to_moves_values_and_gradients(make, shape):
     block = make()

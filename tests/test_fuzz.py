@@ -5,10 +5,11 @@ import pytest
 from . import fuzz
 
 
+@pytest.mark.parametrize("textbook", [False, True], ids=["put in", "textbook"])
 @pytest.mark.parametrize("first", range(0, 400, 50))
-def test_drawn_cases_equal_torch(first):
+def test_drawn_cases_equal_torch(first, textbook):
     for seed in range(first, first + 50):
-        fuzz.run(seed)
+        fuzz.run(seed, textbook)
 
 
 def test_a_failure_names_its_seed(monkeypatch):
@@ -18,7 +19,7 @@ def test_a_failure_names_its_seed(monkeypatch):
     monkeypatch.setattr(fuzz, "CASES", [fails])
     messages = []
     for seed in (5, 5, 6):
-        with pytest.raises(AssertionError, match=rf"tests.fuzz --seed {seed}: fails: 0\.\d+") as failure:
-            fuzz.run(seed)
+        with pytest.raises(AssertionError, match=rf"tests.fuzz --seed {seed} --textbook: fails: 0\.\d+") as failure:
+            fuzz.run(seed, textbook=True)
         messages.append(str(failure.value))
     assert messages[0] == messages[1] != messages[2]
