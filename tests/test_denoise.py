@@ -423,3 +423,76 @@ def test_the_output_is_the_models(grey):
     expected = model.predict(torch.tensor(np.asarray(image.convert("RGB"))).permute(2, 0, 1)[None])[0]
     expected = expected.mean(0) if grey else expected.permute(1, 2, 0)
     assert (np.asarray(denoise.denoise(model, image)) == expected.round().numpy()).all()
+
+
+class Darkening(UNet):
+    """What comes out is a third of what went in: to be seen by every pass, and by a blend."""
+
+    def denoise(self, images):
+        return images / 3
+
+
+@pytest.mark.parametrize("strength", [0, 0.3, 0.5, 1, 1.25, 2])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "grey RGB"])
+def test_strength_blends_or_goes_on(strength, mode):
+    image = Image.fromarray(pixels(9, 14, 4)).convert(mode.removeprefix("grey "))
+    if mode == "grey RGB":
+        image = image.convert("L").convert("RGB")
+    before = np.asarray(image)[..., :3].astype(float)
+    once = np.round(before / 3)
+    expected = before + strength * (before / 3 - before) if strength <= 1 else once + (strength - 1) * (once / 3 - once)
+    found = denoise.denoise(Darkening(), image, strength=strength)
+    assert found.mode == image.mode and np.abs(np.asarray(found)[..., :3] - expected).max() <= 0.5001
+    if strength == 0:
+        assert found.tobytes() == image.tobytes()
+
+
+def test_strength_is_an_option(weights, tmp_path, monkeypatch):
+    Image.fromarray(pixels()).save(tmp_path / "a.png")
+    monkeypatch.setattr(denoise, "trained", lambda network, path: Darkening())
+    values = {}
+    for options in ([], ["--strength", "1"], ["--strength", "0.25"], ["--strength=2"]):
+        run(weights, tmp_path / "a.png", "--out", tmp_path / "out", "--overwrite", *options)
+        with Image.open(tmp_path / "out" / "a.png") as after:
+            values[options[-1] if options else ""] = np.asarray(after).astype(int)
+    assert np.array_equal(values[""], values["1"]) and (values["--strength=2"] <= values["1"]).all()
+    assert np.abs(values["0.25"] - pixels() / 1.2).max() <= 0.5001
+
+
+@pytest.mark.parametrize("value", ["-0.1", "2.01", "nan", "inf", "-inf", "much"])
+def test_bad_strengths_are_refused_in_a_line_before_any_work(value, weights, tmp_path, capsys):
+    Image.fromarray(pixels()).save(tmp_path / "a.png")
+    call = lambda: run(weights, tmp_path / "a.png", "--out", tmp_path / "out", f"--strength={value}")  # noqa: E731
+    last = refused(capsys, call, 2).strip().splitlines()[-1]
+    assert (
+        "invalid float value: 'much'" if value == "much" else f"strength must lie in [0, 2], got {float(value)}"
+    ) in last
+    assert not (tmp_path / "out").exists()
+
+
+def test_grey_pictures_go_through_the_weights_for_grey(tmp_path, monkeypatch):
+    """Those whose pixels are grey, whatever their mode; all go through a network or weights that are chosen."""
+    used = []
+
+    def trained(network, path=None):
+        model = UNet()
+        model.pieces = lambda images, progress: used.append((network, path)) or []
+        return model
+
+    monkeypatch.setattr(denoise, "trained", trained)
+    grey = Image.fromarray(pixels(channels=1))
+    almost = grey.convert("RGB")
+    almost.putpixel((3, 4), (7, 7, 8))
+    for name, image in {
+        "l": grey,
+        "rgb": grey.convert("RGB"),
+        "almost": almost,
+        "colour": Image.fromarray(pixels()),
+    }.items():
+        image.save(tmp_path / f"{name}.png")
+        main(["denoise", str(tmp_path / f"{name}.png"), "--out", str(tmp_path / "out")])
+    main(["denoise", str(tmp_path / "l.png"), "--out", str(tmp_path / "2"), "--network", "resnet"])
+    main(["denoise", str(tmp_path / "l.png"), "--out", str(tmp_path / "3"), "--weights", "mine.pth"])
+    assert used == [(name, None) for name in ("grey", "grey", "photo", "photo", "resnet")] + [
+        ("photo", Path("mine.pth"))
+    ]

@@ -19,31 +19,56 @@ import torch
 
 from ...model import check_int
 from ..data.files import Incomplete, check_outputs
-from ..data.pictures import WEBP_QUALITY, in_mode, is_sidecar, photo_paths, read_image, write_image
+from ..data.pictures import (
+    WEBP_QUALITY,
+    image_of,
+    in_mode,
+    is_sidecar,
+    photo_paths,
+    pixels_of,
+    read_image,
+    write_image,
+)
 from ..data.progress import progress
 from ..networks import NETWORKS
 from . import add_overwrite, trained
 
 
-def denoise(model, image, progress=iter):
+def chosen(network=None, weights=None):
+    """The models for pictures in colour and for grey ones: with a network or weights, one for both."""
+    if network or weights:
+        return [trained(network or "photo", weights)] * 2
+    return [trained("photo"), trained("grey")]
+
+
+def denoise(model, image, progress=iter, grey_model=None, strength=1):
     """What the model makes of a Pillow image as `read_image` gives it: one of the same mode, with the same alpha.
 
-    Grey pixels alone give grey ones, also in an RGB image. progress: as for `Model.predict`.
+    Grey pixels alone give grey ones, also in an RGB image. progress: as for `Model.predict`, in each pass. grey_model:
+    the one for images of grey pixels, if it is another. strength: 1 for the model's result, 2 for what it makes of that
+    in a second pass, 0 for the image as it is, and in between for a blend.
     """
-    from PIL import Image
-
-    content = bytearray(in_mode(image, "RGB").tobytes())
-    pixels = torch.frombuffer(content, dtype=torch.uint8).view(image.height, image.width, 3).permute(2, 0, 1)
-    grey = bool((pixels[1:] == pixels[0]).all())
-    result = bytearray(len(content) // 3 if grey else len(content))  # which torch and Pillow share
-    output = torch.frombuffer(result, dtype=torch.uint8).view(1, image.height, image.width, -1).permute(0, 3, 1, 2)
-    for place, piece in model.pieces(pixels[None], progress):  # not `predict`, whose float32 takes four times as much
-        output[place] = (piece.mean(1, keepdim=True) if grey else piece).round_()
-    result = in_mode(Image.frombytes("L" if grey else "RGB", image.size, result), image.mode.removesuffix("A"))
+    pixels = pixels_of(in_mode(image, "RGB"))
+    if bool((pixels[1:] == pixels[0]).all()):
+        pixels, model = pixels[:1], grey_model or model
+    for share in (min(strength, 1), strength - 1):
+        if share > 0:
+            pixels = nearer(model, pixels, share, progress)
+    result = in_mode(image_of(pixels), image.mode.removesuffix("A"))
     if image.mode.endswith("A"):
         result.putalpha(image.getchannel("A"))
     result.info, result.format = image.info, image.format
     return result
+
+
+def nearer(model, pixels, share, progress):
+    """uint8 pixels (C, H, W), of one channel or three, after a share of the way to what the model makes of them."""
+    noisy, output = pixels[None], torch.empty_like(pixels)[None]
+    three = noisy.expand(-1, 3, -1, -1)
+    for place, piece in model.pieces(three, progress):  # not `predict`, whose float32 takes four times as much
+        clean = piece if len(pixels) == 3 else piece.mean(1, keepdim=True)
+        output[place] = noisy[place].to(clean).lerp(clean, share).round_()
+    return output[0]
 
 
 def side_by_side(before, after):
@@ -116,6 +141,13 @@ def add_arguments(parser):
         help=f"The quality of JPEGs and lossy WebPs, from 1 to 100, instead of the JPEG's own, or {WEBP_QUALITY}.",
     )
     parser.add_argument(
+        "--strength",
+        type=float,
+        default=1,
+        metavar="S",
+        help="How strongly to denoise (%(default)s): 0 leaves all as it is, 2 denoises the result once more.",
+    )
+    parser.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
@@ -124,8 +156,8 @@ def add_arguments(parser):
     parser.add_argument(
         "--network",
         choices=NETWORKS,
-        default="photo",
-        help="The network that denoises (%(default)s): report, unet and resnet are for the course's small images.",
+        help="The network that denoises (photo; without --weights grey for pictures without colours): report, unet and "
+        "resnet are for the course's small images.",
     )
 
 
@@ -133,14 +165,16 @@ def main(args):
     begin, done = time.perf_counter(), 0
     if args.quality is not None:
         check_int("quality", args.quality, 1, 100)
-    model = trained(args.network, args.weights)
+    if not 0 <= args.strength <= 2:
+        raise ValueError(f"strength must lie in [0, 2], got {args.strength}")
+    models = chosen(args.network, args.weights)
     jobs, errors = plan(args.images, args.out, args.compare)
     if not jobs and not errors:
         raise ValueError("there is no picture to denoise")
     wanted = {output: targets(output, args.compare) for output in jobs}
     there = {path for paths in wanted.values() for path in paths if args.resume and path.exists()}
     missing = [path for paths in wanted.values() for path in paths if path not in there]
-    read = [*jobs.values(), args.weights or model.PRETRAINED]
+    read = [*jobs.values(), *(args.weights or model.PRETRAINED for model in models)]
     check_outputs(missing, read, args.overwrite, resumed=there, make_folders=True)
 
     failed = [f"{error.filename}: {error.strerror}" for error in errors]
@@ -150,7 +184,8 @@ def main(args):
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             before = read_image(file)
-            after = denoise(model, before, partial(progress, desc=file.name, unit="tile", leave=False))
+            bar = partial(progress, desc=file.name, unit="tile", leave=False)
+            after = denoise(models[0], before, bar, models[1], args.strength)
             if output not in there:
                 write_image(after, output, args.quality)
             done, so_far = done + 1, "is denoised, but not compared: "

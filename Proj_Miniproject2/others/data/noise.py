@@ -10,7 +10,7 @@ import io
 
 import torch
 
-from .pictures import pixels_of
+from .pictures import image_of, pixels_of
 
 BLURS = 0.35, 3  # standard deviations in pixels, of `blurred`
 FINE_BLURS = 0.2, 1.2  # of `developed_noise`
@@ -238,9 +238,8 @@ def jpeg(image, quality, subsampling):
     `subsampling`: 0 for colours at full resolution (4:4:4), 2 at half of it (4:2:0)."""
     from PIL import Image
 
-    mode, (height, width) = "RGB" if len(image) == 3 else "L", image.shape[1:]
-    content, file = image.permute(1, 2, 0).contiguous().numpy().tobytes(), io.BytesIO()
-    Image.frombytes(mode, (width, height), content).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    file = io.BytesIO()
+    image_of(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
     return pixels_of(Image.open(file))
 
 
