@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import errno
 import io
 import json
 import math
@@ -91,15 +92,15 @@ def load(path, device, kind=dict):
                     check_pickle(archive.read(entry))
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many kinds, with advice that is no good here
-        raise ValueError(f"{path} can't be read, is damaged, or was not written by torch.save") from error
+        raise ValueError(f"{path} can't be read, is damaged, or was not written by torch.save 1.6 or later") from error
     if not isinstance(content, kind):
         raise ValueError(f"{path} should hold a {kind.__name__}, got {type(content).__name__}")
     return content
 
 
 def check_pickle(content):
-    """ValueError for a pickle in which a tuple stands twice, which torch writes none of: of some bytes, tuples that hold
-    two of the one before become a key of a dict, and to hash it takes for ever."""
+    """ValueError for a pickle in which a tuple stands twice, which torch writes none of: by tuples that hold the one
+    before twice, a few bytes become a key of a dict that takes for ever to hash."""
     tuples, last = set(), ""
     for opcode, argument, _ in pickletools.genops(content):
         if "PUT" not in opcode.name:
@@ -176,14 +177,17 @@ def check_outputs(outputs, inputs=(), overwrite=False, resumed=(), make_folders=
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(f"{path} may not be written")
         if not stream:
-            folders[Path(os.path.realpath(path)).parent] = path
-    for folder, path in folders.items():
+            folders.setdefault(Path(os.path.realpath(path)).parent, []).append(path)
+    for folder, paths in folders.items():
         while make_folders and not folder.exists():
             folder = folder.parent
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"expected a folder to write to, got the file {folder}")
         if not folder.exists():
-            raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
+            raise FileNotFoundError(f"there is no folder {paths[0].parent} to write {paths[0].name} to")
+        for path in paths:
+            if len(os.fsencode(path.name)) > os.pathconf(folder, "PC_NAME_MAX"):
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
         with tempfile.TemporaryFile(dir=folder):
             pass
 

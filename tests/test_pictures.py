@@ -1,0 +1,388 @@
+"""Pictures come out in the kind of file they came in, none is missed, and what was done is not done again."""
+
+import os
+import re
+import struct
+import threading
+import zlib
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+
+from Proj_Miniproject2.model import Model
+from Proj_Miniproject2.others.__main__ import main
+from Proj_Miniproject2.others.commands import denoise
+from Proj_Miniproject2.others.data import pictures
+from Proj_Miniproject2.others.data.photos import load_photos
+from Proj_Miniproject2.others.data.pictures import photo_paths, read_image
+from Proj_Miniproject2.others.networks import UNet
+
+from .test_denoise import folder_of_no_superuser, pixels, refused, run, weights  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(UNet, "VIEWS", 1)
+
+
+def smooth(mode="RGB"):
+    return Image.fromarray(pixels(3, 4, 4)).resize((31, 20)).convert(mode)
+
+
+def equal(one, other):
+    return np.array_equal(*(np.asarray(image.convert("RGBA")) for image in (one, other)))
+
+
+# ----------------------------------------------------------------------------------------------------------
+# The kind of file
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_lossless_webp_stays_lossless(mode, weights, tmp_path):  # noqa: F811
+    """Also below what is transparent all through."""
+    image = Image.fromarray(pixels(channels=len(mode)), mode)
+    if mode == "RGBA":
+        image.putalpha(image.getchannel("A").point(lambda alpha: 0 if alpha < 128 else alpha))
+    image.save(tmp_path / "a.webp", lossless=True, exact=True, xmp=b"<xmp/>", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0")
+    run(weights, tmp_path / "a.webp", "--out", tmp_path / "out", "--quality", 10)
+    with Image.open(tmp_path / "out" / "a.webp") as after:
+        assert equal(after, image) and b"VP8L" in (tmp_path / "out" / "a.webp").read_bytes()
+
+
+def test_the_quality_of_a_lossy_webp(weights, tmp_path):  # noqa: F811
+    sizes = {}
+    Image.fromarray(pixels()).save(tmp_path / "a.webp")
+    for name, options in {"": [], "95": ["--quality", "95"], "20": ["--quality", "20"]}.items():
+        run(weights, tmp_path / "a.webp", "--out", tmp_path / "out", "--overwrite", *options)
+        sizes[name] = (tmp_path / "out" / "a.webp").read_bytes()
+    assert sizes[""] == sizes["95"] and len(sizes["20"]) < len(sizes["95"]) and b"VP8 " in sizes[""]
+
+
+@pytest.mark.parametrize("value", ["0", "101", "-3"])
+def test_other_qualities_are_refused(value, weights, tmp_path, capsys):  # noqa: F811
+    smooth().save(tmp_path / "a.jpg")
+    call = lambda: run(weights, tmp_path / "a.jpg", "--out", tmp_path / "out", f"--quality={value}")  # noqa: E731
+    assert f"quality must be at {'most' if value == '101' else 'least'}" in refused(capsys, call, 2)
+
+
+def camera_data():
+    """EXIF data with all its parts, and with names that are not ASCII, as cameras write them: in UTF-8."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make], exif[ExifTags.Base.Artist] = "a camera", pictures.Text("M\xc3\xbcller")
+    interoperability = {1: "R98", 2: b"0100"}
+    owner = pictures.Text("J\xc3\xb6rg")
+    exif[0x8769] = {0x9003: "2020:01:01 00:00:00", 0x927C: b"notes", 0xA430: owner, 0xA005: interoperability}
+    exif[0x8825] = {1: "N", 2: (46.0, 31.0, 0.0)}
+    assert b"M\xc3\xbcller\0" in exif.tobytes()
+    return exif.tobytes()
+
+
+def found_data(path):
+    with Image.open(path) as image:
+        exif = image.getexif()
+        parts = [dict(exif.get_ifd(part)) for part in (0x8769, 0x8825, 0xA005)]
+        parts[0].pop(0xA005, None)  # its place
+        return {tag: exif.get(tag) for tag in (0x010F, 0x013B)}, parts
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd", "lzma"])
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+def test_a_tiff_keeps_its_compression_and_all_data(compression, mode, weights, tmp_path):  # noqa: F811
+    """Also what Pillow itself can't write to compressed ones."""
+    source, out = tmp_path / "a.tif", tmp_path / "out" / "a.tif"
+    image = smooth(mode)
+    image.format, image.info = "TIFF", {"exif": camera_data(), "compression": compression, "icc_profile": b"a profile"}
+    image.info |= {"dpi": (200, 100)}
+    pictures.write_image(image, source)
+    run(weights, source, "--out", tmp_path / "out")
+    with Image.open(out) as after:
+        assert after.info["compression"] == compression and equal(after, image)
+        assert after.info["icc_profile"] == b"a profile" and after.info["dpi"] == (200, 100)
+    assert found_data(out) == found_data(source) and "M\xc3\xbcller" in found_data(out)[0].values()
+
+
+def test_a_tiff_keeps_predictor_and_xmp(weights, tmp_path):  # noqa: F811
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    info[317], info[700] = 2, b"<xmp/>"
+    smooth().save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo=info)
+    run(weights, tmp_path / "a.tif", "--out", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "a.tif") as after:
+        assert after.tag_v2[317] == 2 and after.info["xmp"] == b"<xmp/>" and equal(after, smooth())
+
+
+@pytest.mark.parametrize("compression, mode", [("jpeg", "RGB"), ("group4", "1"), ("group3", "1")])
+def test_a_tiff_that_could_lose_something_is_deflated(compression, mode, weights, tmp_path):  # noqa: F811
+    smooth(mode).save(tmp_path / "a.tif", compression=compression)
+    run(weights, tmp_path / "a.tif", "--out", tmp_path / "out")
+    with Image.open(tmp_path / "a.tif") as before, Image.open(tmp_path / "out" / "a.tif") as after:
+        assert after.info["compression"] == "tiff_adobe_deflate" and equal(before, after)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
+def test_exif_data_stay_in_all_their_parts(ending, weights, tmp_path):  # noqa: F811
+    path = tmp_path / f"a.{ending}"
+    smooth().save(path, exif=camera_data())
+    run(weights, path, "--out", tmp_path / "out")
+    assert found_data(tmp_path / "out" / path.name) == found_data(path)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_xmp_stays_without_an_orientation_that_is_none_any_more(ending, turned, weights, tmp_path):  # noqa: F811
+    xmp, path, exif = b'<x tiff:Orientation="6" dc:title="t"/>', tmp_path / f"a.{ending}", Image.Exif()
+    if not turned:
+        xmp = xmp.replace(b"6", b"1")
+    exif[ExifTags.Base.Orientation] = 6 if turned else 1
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    if ending == "tif":
+        exif[700] = xmp
+    smooth().save(path, xmp=xmp, exif=exif.tobytes(), **{"pnginfo": info} if ending == "png" else {})
+    run(weights, path, "--out", tmp_path / "out")
+    with Image.open(tmp_path / "out" / path.name) as after:
+        after.load()
+        assert after.size == ((20, 31) if turned else (31, 20)) and after.getexif().get(274, 1) == 1
+        assert b'dc:title="t"' in after.info["xmp"] and b"6" not in after.info["xmp"]
+
+
+def chunks(path):
+    """The (kind, content) of a PNG's chunks."""
+    content, found = path.read_bytes()[8:], []
+    while content:
+        length, kind = struct.unpack(">L4s", content[:8])
+        found.append((kind, content[8 : 8 + length]))
+        assert zlib.crc32(content[4 : 8 + length]) == struct.unpack(">L", content[8 + length : 12 + length])[0]
+        content = content[12 + length :]
+    return found
+
+
+def test_a_png_keeps_its_texts_and_what_its_colours_mean(weights, tmp_path):  # noqa: F811
+    """Byte for byte; twice the same keyword, compressed, in other languages, before the picture and behind it."""
+    info, kept = PngImagePlugin.PngInfo(), [
+        (b"gAMA", struct.pack(">L", 45455)),
+        (b"cHRM", struct.pack(">8L", *range(30_000, 30_008))),
+        (b"sRGB", b"\1"),
+        (b"tEXt", b"Comment\0first"),
+        (b"tEXt", b"Comment\0second \xe4"),
+        (b"zTXt", b"Description\0\0" + zlib.compress(b"long " * 99)),
+        (b"iTXt", b"Title\0\0\0de\0Titel\0" + "größer".encode()),
+    ]  # fmt: skip
+    for kind, content in kept:
+        info.add(kind, content)
+    info.add(b"tEXt", b"Raw profile type exif\0not to be said twice")
+    image = smooth()
+    image.save(tmp_path / "a.png", pnginfo=info, exif=camera_data())
+    content = (tmp_path / "a.png").read_bytes()
+    behind = b"tEXtAuthor\0behind"
+    behind = struct.pack(">L", len(behind) - 4) + behind + struct.pack(">L", zlib.crc32(behind))
+    (tmp_path / "a.png").write_bytes(content[:-12] + behind + content[-12:])
+    run(weights, tmp_path / "a.png", "--out", tmp_path / "out")
+    out = tmp_path / "out" / "a.png"
+    kinds = {kind for kind, _ in kept}
+    assert [chunk for chunk in chunks(out) if chunk[0] in kinds] == [*kept, (b"tEXt", b"Author\0behind")]
+    with Image.open(out) as after:
+        assert equal(after, image)
+    assert found_data(out) == found_data(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
+@pytest.mark.parametrize("exif", [b"no EXIF data", b"II*\0\x08\0\0\0\xff\xff" + bytes(range(99)), b"MM"])
+def test_broken_exif_data_are_no_reason_to_fail(ending, exif, weights, tmp_path):  # noqa: F811
+    path = tmp_path / f"a.{ending}"
+    if ending == "tif":
+        smooth().save(path, tiffinfo={34665: int.from_bytes(exif[-2:], "big"), 271: "a camera"})
+    else:
+        smooth().save(path, exif=b"Exif\0\0" + exif)
+    run(weights, path, "--out", tmp_path / "out")
+    with Image.open(path) as before, Image.open(tmp_path / "out" / path.name) as after:
+        assert after.size == before.size
+        if exif.startswith(b"no") and ending in ("png", "webp"):  # which Pillow can't read at all
+            assert after.info["exif"] == before.info["exif"]
+        assert ending != "tif" or after.tag_v2[271] == "a camera"
+
+
+def test_a_turned_jpeg_keeps_all_its_colours(weights, tmp_path):  # noqa: F811
+    """Half the columns are half the rows when it is turned: so it has both."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    smooth().save(tmp_path / "a.jpg", subsampling=1, exif=exif.tobytes())
+    assert read_image(tmp_path / "a.jpg").info["subsampling"] == 0
+
+
+# ----------------------------------------------------------------------------------------------------------
+# None is missed
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_links_to_folders_are_followed_without_circles(weights, tmp_path):  # noqa: F811
+    here, away = tmp_path / "in", tmp_path / "away"
+    for folder in (here / "b", away / "deep"):
+        folder.mkdir(parents=True)
+        smooth().save(folder / "a.png")
+    (here / "a link").symlink_to(away)
+    (here / "again").symlink_to(here / "b")  # which has a name of its own
+    (here / "b" / "up").symlink_to("..")
+    (away / "deep" / "back").symlink_to(here)
+    run(weights, here, "--out", tmp_path / "out")
+    assert names(tmp_path / "out") == ["a link/deep/a.png", "b/a.png"]
+    (tmp_path / "all").symlink_to(here)
+    assert len(photo_paths(tmp_path / "all")) == 2
+
+
+def test_many_links_to_one_folder_are_searched_once(tmp_path):
+    """Else 2 to the power of 30 times."""
+    for i in range(30):
+        (tmp_path / f"{i}").mkdir()
+        for name in "ab":
+            (tmp_path / f"{i}" / name).symlink_to(tmp_path / f"{i + 1}")
+    (tmp_path / "30").mkdir()
+    smooth().save(tmp_path / "30" / "x.png")
+    assert len(photo_paths(tmp_path / "0")) == 1
+
+
+def test_broken_links_are_named(weights, tmp_path, capsys):  # noqa: F811
+    """Also one that was to a folder, maybe."""
+    smooth().save(tmp_path / "good.png")
+    for name in ("b.png", "more"):
+        (tmp_path / name).symlink_to(tmp_path / "nowhere" / name)
+    printed = refused(capsys, lambda: run(weights, tmp_path, "--out", tmp_path / "out"), 1)
+    lines = [f"{tmp_path}/{name}: No such file or directory" for name in ("b.png", "more")]
+    assert sorted(printed.splitlines()[1:]) == lines and "2 of 3 pictures and folders failed" in printed
+    assert names(tmp_path / "out") == ["good.png"]
+    with pytest.warns(UserWarning, match="skipped .*: No such file") as caught:
+        assert len(load_photos(tmp_path, 1)) == 2  # with that in `out`
+    assert len(caught) == 2
+    with pytest.raises(FileNotFoundError, match="b.png|more"):
+        photo_paths(tmp_path)
+
+
+def test_folders_that_cannot_be_read_are_named(folder_of_no_superuser, capsys):  # noqa: F811
+    folder = folder_of_no_superuser
+    UNet().save_weights(folder / "weights.pth")
+    for name in ("open", "closed", "half open"):
+        (folder / "in" / name).mkdir(parents=True)
+        smooth().save(folder / "in" / name / "a.png")
+    (folder / "in" / "link").symlink_to(folder / "in" / "closed" / "..")
+    (folder / "in" / "closed").chmod(0)
+    (folder / "in" / "half open").chmod(0o400)  # its names can be read, but no more
+    try:
+        printed = refused(capsys, lambda: run(folder / "weights.pth", folder / "in", "--out", folder / "out"), 1)
+        assert names(folder / "out") == ["open/a.png"]
+        for name in ("closed", "half open", "link"):
+            assert re.search(f"^{folder}/in/{name}.*: Permission denied$", printed, re.M), printed
+        alone = refused(
+            capsys, lambda: run(folder / "weights.pth", folder / "in" / "closed", "--out", folder / "new"), 1
+        )
+        assert "1 of 1 pictures and folders failed" in alone and "closed: Permission denied" in alone
+    finally:
+        for name in ("closed", "half open"):
+            (folder / "in" / name).chmod(0o700)
+
+
+def test_sidecars_are_no_pictures(weights, tmp_path):  # noqa: F811
+    """In folders, and named one by one, as `*` names them."""
+    here = tmp_path / "in"
+    here.mkdir()
+    smooth().save(here / "IMG_1.png")
+    for name in ("._IMG_1.png", "._IMG_1.JPG", "Thumbs.db", "thumbs.db", ".DS_Store", "desktop.ini"):
+        (here / name).write_bytes(b"\0\5\x16\7")
+    run(weights, here, "--out", tmp_path / "1")
+    run(weights, *here.iterdir(), "--out", tmp_path / "2")
+    assert names(tmp_path / "1") == names(tmp_path / "2") == ["IMG_1.png"]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_pipe_is_no_picture(alone, weights, tmp_path, capsys):  # noqa: F811
+    """Nobody waits for it."""
+    pipe = tmp_path / "in" / "a.png"
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)
+    writer = threading.Timer(5, lambda: os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)))  # should anybody wait
+    writer.daemon = True
+    writer.start()
+    read = pipe if alone else pipe.parent
+    printed = refused(capsys, lambda: run(weights, read, "--out", tmp_path / "out"), 1)
+    writer.cancel()
+    assert f"{pipe}: is no file" in printed
+
+
+# ----------------------------------------------------------------------------------------------------------
+# What is said of what is done, and not done again
+
+
+def test_what_is_denoised_but_cannot_be_compared(weights, tmp_path, capsys, monkeypatch):  # noqa: F811
+    plain = denoise.side_by_side
+
+    def wide(before, after):
+        both = plain(before, after)
+        if after.format == "WEBP":
+            both = Image.new("RGB", (16_384, 1))
+            both.info, both.format = after.info, after.format
+        return both
+
+    monkeypatch.setattr(denoise, "side_by_side", wide)
+    for name in ("wide.webp", "good.png"):
+        Image.fromarray(pixels()).save(tmp_path / name)
+    printed = refused(capsys, lambda: run(weights, tmp_path, "--out", tmp_path / "out", "--compare"), 1)
+    assert names(tmp_path / "out") == ["good-compare.png", "good.png", "wide.webp"]
+    assert "wide.webp: is denoised, but not compared: 16384 x 1 pixels are too large for a WEBP" in printed
+
+
+def test_names_that_are_too_long_are_found_out_before_any_work(weights, tmp_path, capsys):  # noqa: F811
+    name = "a" * 251 + ".png"
+    smooth().save(tmp_path / name)
+    call = lambda: run(weights, tmp_path / name, "--out", tmp_path / "out", "--compare")  # noqa: E731
+    assert "File name too long" in refused(capsys, call, 2) and not (tmp_path / "out").exists()
+    run(weights, tmp_path / name, "--out", tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == [name]
+
+
+def test_resume_does_what_is_missing(weights, tmp_path, capsys, monkeypatch):  # noqa: F811
+    """After Ctrl-C at the third picture, and where the comparison alone is missing."""
+    (tmp_path / "in").mkdir()
+    for name in "abcd":
+        smooth().save(tmp_path / "in" / f"{name}.png")
+    seen, plain = [], denoise.denoise
+
+    def interrupted(model, image, *arguments):
+        seen.append(image)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return plain(model, image, *arguments)
+
+    monkeypatch.setattr(denoise, "denoise", interrupted)
+    call = lambda *options: run(weights, tmp_path / "in", "--out", tmp_path / "out", *options)  # noqa: E731
+    assert "--resume goes on" in refused(capsys, call, 130)
+    assert names(tmp_path / "out") == ["a.png", "b.png"]
+    assert "is there already" in refused(capsys, call, 2)
+    (tmp_path / "out" / "a.png").write_text("mine")
+    call("--resume")
+    assert len(seen) == 5 and names(tmp_path / "out") == ["a.png", "b.png", "c.png", "d.png"]
+    assert re.fullmatch(r"2 pictures denoised in \d+ s, 2 were there already\n", capsys.readouterr().out)
+    call("--resume", "--compare")
+    assert len(seen) == 9 and len(names(tmp_path / "out")) == 8
+    assert (tmp_path / "out" / "a.png").read_text() == "mine"
+    capsys.readouterr()
+    call("--resume", "--compare")
+    assert len(seen) == 9 and "0 pictures denoised in" in capsys.readouterr().out
+
+
+def test_how_many_and_how_long_is_said(weights, tmp_path, capsys):  # noqa: F811
+    for name in "ab":
+        smooth().save(tmp_path / f"{name}.png")
+    run(weights, tmp_path, "--out", tmp_path / "out")
+    assert re.fullmatch(r"2 pictures denoised in \d+ s\n", capsys.readouterr().out)
+
+
+def test_weights_are_inputs(tmp_path, capsys):
+    """Should they have the name of a picture."""
+    (tmp_path / "out").mkdir()
+    smooth().save(tmp_path / "a.png")
+    Model().save_weights(tmp_path / "out" / "a.png")
+    options = ["--overwrite", "--network", "report", "--weights", str(tmp_path / "out" / "a.png")]
+    call = lambda: main(["denoise", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *options])  # noqa: E731
+    assert "is an input" in refused(capsys, call, 2)
