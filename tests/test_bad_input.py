@@ -1,9 +1,11 @@
 """Bad input: each case gets one clear error that names what came, before anything has changed."""
 
+import functools
 import math
 import pickle
 import random
 import zipfile
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -368,6 +370,22 @@ def test_checkpoint_in_no_folder(model, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def nested(levels, make):
+    """What becomes 2^levels things if it is written out."""
+    part = make()
+    for _ in range(levels):
+        part = make(part, part)
+    return part
+
+
+PARTS = {
+    "of endless lists": nested(60, lambda *parts: [*parts]),
+    "of endless dicts": nested(60, lambda *parts: OrderedDict(enumerate(parts))),
+    "that is deep": functools.reduce(lambda part, _: [part], range(300), []),
+    "of tensors": [ones(2, 2), {"average": ones(2)}],
+    "that is a tensor": ones(3, 3),
+    "that is a number": 5.0,
+}
 CHECKPOINTS = {
     "empty": lambda path, good: path.write_bytes(b""),
     "text": lambda path, good: path.write_text("nothing\n"),
@@ -383,6 +401,16 @@ CHECKPOINTS = {
     "no velocity": lambda path, good: changed_state(path, good, without="velocity"),
     "an average of another shape": lambda path, good: changed_state(path, good, average=ones(7)),
     "no average": lambda path, good: changed_state(path, good, without="average"),
+    "states with endless names": lambda path, good: changed_state(path, good, **{"name" * 500_000: 3}),
+    **{
+        f"{name} {kind}": lambda path, good, name=name, part=part: changed_checkpoint(path, good, **{name: part})
+        for name in ("recipe", "seed", "about", "epochs", "history", "state", "network")
+        for kind, part in PARTS.items()
+    },
+    "history without losses": lambda path, good: changed_checkpoint(path, good, history={"seconds": 1.0}),
+    "history with texts": lambda path, good: changed_checkpoint(
+        path, good, history={"seconds": 1.0, "losses": {1: "low"}}
+    ),
 }
 
 
@@ -411,7 +439,7 @@ def checkpoint(tmp_path_factory):
         return GOOD, GOOD
 
     with pytest.raises(KeyboardInterrupt):
-        Model().fit(pairs, 2, checkpoint=path, about=[fingerprint(GOOD)] * 2)
+        Model().fit(pairs, 2, checkpoint=path, about={"pairs": fingerprint(GOOD, GOOD)})
     return path.read_bytes()
 
 
@@ -528,6 +556,10 @@ FILES = {
         ValueError,
     ),
     "a broadcastable shape": (lambda path, state: torch.save({**state, "6.bias": ones(1)}, path), ValueError),
+    "endless keys": (
+        lambda path, state: torch.save({f"{k} " * 100_000: v for k, v in state.items()}, path),
+        ValueError,
+    ),
     "a number for a tensor": (lambda path, state: torch.save({**state, "6.bias": 0.0}, path), ValueError),
 }
 
@@ -556,7 +588,7 @@ def test_one_flipped_bit_is_noticed(tmp_path):
     torch.save(good, path)
     content, refused = path.read_bytes(), 0
     folders = [i + 38 for i in range(len(content)) if content[i : i + 4] == b"PK\1\2"]  # marked so by the fifth bit
-    bits = [8 * i + 4 for i in folders] + random.Random(0).sample(range(8 * len(content)), 300)
+    bits = [8 * i + 4 for i in folders] + random.Random(0).sample(range(8 * len(content)), 200)
     for bit in bits:
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8

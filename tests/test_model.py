@@ -1,7 +1,9 @@
 """Model: the report's network, predict on any image, train on pairs, and the weights beside model.py."""
 
 import _thread
+import contextlib
 import copy
+import hashlib
 import math
 import os
 import pickle
@@ -14,6 +16,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
+from itertools import count
 
 import numpy as np
 import pytest
@@ -30,6 +33,7 @@ from Proj_Miniproject2.others.fast import machine
 from Proj_Miniproject2.others.fast.convolution import setting
 from Proj_Miniproject2.others.lab.runs import REPORT
 from Proj_Miniproject2.others.networks import PhotoUNet
+from Proj_Miniproject2.others.training import by_recipe
 from Proj_Miniproject2.others.training.by_recipe import augment, fingerprint
 from Proj_Miniproject2.others.training.initialisations import kaiming
 from Proj_Miniproject2.others.training.optimizers import adam
@@ -401,7 +405,7 @@ def test_a_checkpoint_can_be_read_whatever_numbers_it_was_told(tmp_path):
     recipe = Recipe(num_epochs=np.int64(1), lr=np.logspace(-3, -1, 3)[1], augment=np.bool_(True))
     options = dict(recipe=recipe, seed=np.int64(1), about={"sigma": np.float64(2.5), "sizes": (3, 4)}, checkpoint=path)
     Model().fit(lambda epoch: data, **options)
-    assert Model().fit(lambda epoch: data, **options | {"seed": 1}) == {}
+    assert {*Model().fit(lambda epoch: data, **options | {"seed": 1})} == {1}
     for wrong in (dict(seed=math.nan), dict(seed="1"), dict(about=np.ones(2)), dict(about=math.nan)):
         with pytest.raises((TypeError, ValueError), match="seed|JSON"):
             Model().fit(lambda epoch: data, **options | wrong)
@@ -649,7 +653,7 @@ class Interrupt(Exception):
 
 
 def about(data):
-    return [fingerprint(images) for images in data]
+    return {"pairs": fingerprint(*data)}
 
 
 def interrupted_fit(model, data, epochs, stop, **options):
@@ -685,18 +689,69 @@ def test_resumed_training_gives_the_same_weights(tmp_path, recipe, stop):
     assert same(values(second), values(whole))
 
     other = Model()
-    with pytest.raises(ValueError, match='another training, of "about": .* instead of "about": "other photos"'):
+    with pytest.raises(ValueError, match="another training, of about a dict instead of 'other photos'"):
         other.fit(lambda epoch: data, 3, recipe=recipe, seed=5, checkpoint=path, about="other photos")
-    with pytest.raises(ValueError, match=r'training, of "warmup": [\d.]+, instead of "warmup": 0.5,$'):
+    with pytest.raises(ValueError, match=r"training, of warmup [\d.]+ instead of 0.5$"):
         other.train(*data, num_epochs=3, recipe=replace(recipe, warmup=0.5), seed=5, checkpoint=path)
-    for changed in ((data[0], data[1] + 1), (data[0].float(), data[1]), data[::-1]):
-        with pytest.raises(ValueError, match="another training, of .*sum of all bytes"):
+    changes = {
+        "one byte": (data[0], data[1] + 1),
+        "dtype": (data[0].float(), data[1]),
+        "exchanged": data[::-1],
+        "in another order": [images.flip(0) for images in data],
+        "transposed": [images.mT for images in data],
+        "of another shape": [images.reshape(12, 3, 16, 64) for images in data],
+    }
+    for changed in changes.values():
+        with pytest.raises(ValueError, match="another training, of pairs 'blake2b .*' instead of 'blake2b .*'$"):
             other.train(*changed, num_epochs=3, recipe=recipe, seed=5, checkpoint=path)
 
     third = Model()  # what is complete is only read
     third.train(*data, num_epochs=3, recipe=recipe, seed=5, checkpoint=path)
     assert same(values(third), values(whole))
     assert os.listdir(tmp_path) == ["checkpoint.pth"]
+
+
+def test_a_fingerprint_is_a_digest_of_all_that_tensors_hold():
+    x = torch.arange(24.0).view(2, 3, 4)
+    alike = [x, x.clone(), x.mT.contiguous().mT, torch.cat([x, x], 2)[..., :4], x.clone().requires_grad_()]
+    others = [x.mT, x.flip(0), x.view(4, 6), x.int(), x.double(), x + 2**-10, x[:0], x.to(torch.bfloat16)]
+    assert len({fingerprint(tensor) for tensor in alike}) == 1
+    assert len({fingerprint(tensor) for tensor in [x, *others]} | {fingerprint(x, x), fingerprint()}) == len(others) + 3
+    content = b"(2, 3, 4) torch.float32 " + x.numpy().tobytes()
+    assert fingerprint(x) == f"blake2b {hashlib.blake2b(content, digest_size=16).hexdigest()}"
+
+
+def test_a_checkpoint_keeps_the_history(tmp_path, monkeypatch):
+    """The losses of all epochs, the seconds of all starts, and what else was noted."""
+    data, path, clock = pairs(4), tmp_path / "checkpoint.pth", count()
+    monkeypatch.setattr(by_recipe.time, "perf_counter", lambda: float(next(clock)))
+    whole = Model()
+    start, losses = values(whole), whole.fit(lambda epoch: data, 3, about=about(data))
+    assert {*losses} == {1, 2, 3}
+
+    def fit(stop=None):
+        """The history, and the epochs that were trained; interrupted as epoch `stop` begins."""
+        model, history, trained = Model(), {"scores": {}, "best": 0.0}, []
+        model.network.load_state_dict(start)
+
+        def noting(epoch):
+            trained.append(epoch)
+            history["scores"][epoch] = history["best"] = epoch / 4
+            if epoch == stop:
+                raise Interrupt
+            return data
+
+        with contextlib.suppress(Interrupt):
+            assert model.fit(noting, 3, checkpoint=path, about=about(data), history=history) == losses
+            assert same(values(model), values(whole))
+        return history, trained
+
+    _, trained = fit(stop=1)
+    assert trained == [0, 1]
+    history, trained = fit()
+    assert trained == [1, 2]
+    assert history == {"losses": losses, "scores": {0: 0, 1: 0.25, 2: 0.5}, "best": 0.5, "seconds": history["seconds"]}
+    assert history["seconds"] >= 3 and fit() == (history, [])
 
 
 def test_an_interrupted_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):

@@ -4,9 +4,10 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import replace
 from io import StringIO
@@ -219,7 +220,7 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(photos, tmp_path,
         assert run(first, 2) == [None] * first
         resumed = run(second, 4)
         for weights, curve in resumed:
-            assert [point["pairs"] for point in curve] == [20, 30, 40]
+            assert [point["pairs"] for point in curve] == [0, 10, 20, 30, 40] and curve[1]["loss"] > 0
             assert all((weights[key] == resumed[0][0][key]).all() for key in weights)
         (finished, _) = run(first, 4)[0]  # nothing is left to train
         assert all((finished[key] == resumed[0][0][key]).all() for key in finished)
@@ -265,16 +266,37 @@ def test_a_killed_process_costs_an_epoch_at_most(photos, tmp_path):
         assert (value.numpy() == weights[key]).all()
 
 
-def test_an_error_of_all_is_said_once(monkeypatch):
+def test_the_cause_is_said_once(monkeypatch):
+    """Whoever knows it: not by those that have lost another process, unless that was killed."""
     store = distributed.TCPStore("127.0.0.1", 0, is_master=True)
     monkeypatch.setattr(processes, "PATIENCE", 0.1 * processes.PATIENCE)
-    names = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_RUN_ID": "a", "RANK": 1}
-    for name, value in (names | {"TORCHELASTIC_RESTART_COUNT": 0}).items():
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_RUN_ID": "a"}.items():
         monkeypatch.setenv(name, str(value))
-    assert processes.should_say()  # the first is silent
-    monkeypatch.setenv("RANK", "0")
-    assert processes.should_say()
-    monkeypatch.setenv("RANK", "1")
-    assert not processes.should_say()
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert processes.should_say()
+    cause, lost = ValueError("expected a folder of photos"), ConnectionError("lost another process")
+    for attempt, (asking, expected) in enumerate(
+        [
+            ([cause, cause, lost], [True, False, False]),
+            ([lost, lost], [True, False]),
+            (["stopped", "stopped"], [True, False]),
+        ]
+    ):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(attempt))
+        assert [processes.should_say(message) for message in asking] == expected
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "9")
+    with ThreadPoolExecutor(1) as pool:  # those that wait hear what is said later
+        waiting = pool.submit(processes.should_say, lost)
+        assert processes.should_say(cause) and not waiting.result()
+
+
+def train_on_photos_of_its_own(folders):
+    with pytest.raises(ValueError, match=r"the same photos and options, got photos '3, .*' instead of '3, .*'$"):
+        experiment.train(load_photos(folders[processes.rank()]), RUN)
+    return True
+
+
+def test_other_photos_of_another_process_are_refused(photos, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(photos, other)
+    names = sorted(other.iterdir())
+    names[0].rename(other / "z.png")  # the same photos in another order
+    assert together(2, tmp_path, train_on_photos_of_its_own, [photos, other]) == [True, True]

@@ -5,9 +5,13 @@ import contextlib
 import sys
 import warnings
 
-from .commands import ablate, denoise, evaluate, pairs, plot, train
-from .data.files import Incomplete
-from .training import processes
+try:
+    from .commands import ablate, denoise, evaluate, pairs, plot, train
+    from .data.files import Incomplete
+    from .training import processes
+except KeyboardInterrupt:  # as in the package's own file
+    print("noise2noise: stopped", file=sys.stderr)
+    sys.exit(130)
 
 COMMANDS = {"denoise": denoise, "train": train, "evaluate": evaluate, "plot": plot, "pairs": pairs, "ablate": ablate}
 
@@ -57,7 +61,7 @@ def short_warnings(args):
 
 
 def fail(args, message, status):
-    if processes.should_say():
+    if processes.should_say(message):
         say(args, message)
     sys.exit(status)
 

@@ -1,6 +1,5 @@
 """A `Run` carried out: a new model is trained on photos or shots, and measured on those set aside."""
 
-import time
 from dataclasses import replace
 
 import torch
@@ -12,7 +11,8 @@ from ..data.photos import PairStream, random_crops, split
 from ..data.sources import CROP, camera, grey, people, shots
 from ..data.sources import clean as with_clean
 from ..networks import take_common_channels, turned
-from ..training.processes import joined, mean, own, processes, rank
+from ..training.by_recipe import fingerprint
+from ..training.processes import check_alike, joined, mean, own, processes, rank
 
 VALIDATION_PAIRS, VALIDATION_SEED = 1000, 123
 VALIDATION_CROPS = 300  # of `people` and `grey`
@@ -48,9 +48,10 @@ def validation(photos, run):
 
 
 def known_by(photos):
-    """By what results and checkpoints know their photos (or lists of shots) again."""
-    total = sum(int(image.sum()) for photo in photos for image in (photo if isinstance(photo, list) else [photo]))
-    return f"{len(photos)}, sum of all pixels {total}"
+    """By what results and checkpoints know their photos (or lists of shots) again: their number and a digest."""
+    sizes = torch.tensor([len(photo) if isinstance(photo, list) else 0 for photo in photos])
+    images = [image for photo in photos for image in (photo if isinstance(photo, list) else [photo])]
+    return f"{len(photos)}, {fingerprint(sizes, *images)}"
 
 
 def start_from(model, path):
@@ -76,11 +77,12 @@ def train(photos, run, checkpoint=None):
     noisy ones, the rest what the first one's weights make of the inputs, turned at random. Its checkpoint is beside
     the first's, with ".distill" after its name.
 
-    Returns (model, results), the results a dict for JSON; its seconds are those since the last start or resumption.
-    Under `parallel.group` each process trains on pairs of its own, and all return the same.
+    Returns (model, results), the results a dict for JSON; its curve and its seconds go back to the first start, if
+    there is a checkpoint. Under `processes.group` each process trains on pairs of its own, and all return the same.
     """
     training, held_out = split(photos)
     about = {"photos": known_by(photos), **run.describe()}  # with this a checkpoint of other photos is refused
+    check_alike(about)
     torch.manual_seed(run.seed)
     model = alone(joined(run.model_class)())
     model.loss = run.loss()
@@ -88,24 +90,24 @@ def train(photos, run, checkpoint=None):
         run.init(model.network)
     if run.start:
         start_from(model, run.start)
-    alike = run.source is not with_clean and run.targets == 1  # input and target
-    recipe = run.recipe if alike else replace(run.recipe, exchange=False)
+    both_noisy = run.source is not with_clean and run.targets == 1  # input and target, alike
+    recipe = run.recipe if both_noisy else replace(run.recipe, exchange=False)
     draw = run.source(training, own(run))
     noisy, clean = validation(held_out, run)
-    scores = {}  # after how many epochs of the first training
+    history, second_history = {"psnr": {}, "seconds": 0.0}, {"seconds": 0.0}  # the PSNR before the epoch of a number
 
     def score(epoch):
         mine = slice(rank(), None, processes())
-        scores[epoch] = mean(psnr(model.predict(noisy[mine]), clean[mine]), len(noisy[mine]))
-        print(f"{epoch * run.pairs} pairs seen: {scores[epoch]:.2f} dB", flush=True)  # `plot` reads it
-        return scores[epoch]
+        value = history["psnr"][epoch] = mean(psnr(model.predict(noisy[mine]), clean[mine]), len(noisy[mine]))
+        print(f"{epoch * run.pairs} pairs seen: {value:.2f} dB", flush=True)  # `plot` reads it
+        return value
 
     def watched(epoch):
         score(epoch)  # of the weights as they are, without the average
         return draw(epoch)
 
-    begin = time.perf_counter()
-    losses = model.fit(watched, recipe=recipe, seed=run.seed, checkpoint=checkpoint, about=about)
+    options = {"seed": run.seed, "about": about}
+    losses = model.fit(watched, recipe=recipe, checkpoint=checkpoint, history=history, **options)
     if run.distill_epochs:
         teacher = alone(run.model_class())
         teacher.network.load_state_dict(model.network.state_dict())
@@ -117,17 +119,16 @@ def train(photos, run, checkpoint=None):
 
         second = replace(recipe, num_epochs=run.distill_epochs, lr=recipe.lr / 2, exchange=False)
         checkpoint = checkpoint and f"{checkpoint}.distill"
-        model.fit(teach, recipe=second, seed=run.seed, checkpoint=checkpoint, about=about)
-    seconds = time.perf_counter() - begin
+        model.fit(teach, recipe=second, checkpoint=checkpoint, history=second_history, **options)
     result = score(recipe.num_epochs + run.distill_epochs)
     curve = [
-        {"pairs": epoch * run.pairs, "loss": losses.get(epoch), "psnr": round(score, 3)}
-        for epoch, score in scores.items()
+        {"pairs": epoch * run.pairs, "loss": losses.get(epoch), "psnr": round(value, 3)}
+        for epoch, value in history["psnr"].items()
     ]
     return model, {
         "psnr": round(result, 3),
         "noisy_psnr": round(psnr(noisy, clean), 3),
-        "seconds": round(seconds),
+        "seconds": round(history["seconds"] + second_history["seconds"]),
         "threads": torch.get_num_threads(),
         "processes": processes(),
         **about,
