@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import stat
+import subprocess
 import sys
 import threading
 import tomllib
@@ -367,6 +368,35 @@ def test_more_than_there_is_memory_for(data, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().err
     assert exit.value.code == 2 and "more memory than there is" in printed and len(printed.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("way, module", [
+    ("-m", "torch"),
+    ("-m", "Proj_Miniproject2.others.commands.plot"),
+    ("script", "torch"),
+    ("library", "torch"),
+])  # fmt: skip
+def test_ctrl_c_during_imports_is_one_line(way, module, tmp_path):
+    """Where a command begins; who imports the package hears of it."""
+    (tmp_path / "sitecustomize.py").write_text(f"""if True:
+        import sys
+
+        class Interrupt:
+            def find_spec(name, *_):
+                if name == {module!r}:
+                    raise KeyboardInterrupt
+
+        sys.meta_path.insert(0, Interrupt)
+    """)
+    (tmp_path / "noise2noise").write_text("from Proj_Miniproject2.others.__main__ import main")
+    command = {"-m": ["-m", "Proj_Miniproject2.others", "--help"], "script": [tmp_path / "noise2noise"]}
+    command = command.get(way, ["-c", "import Proj_Miniproject2"])
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, *command], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    if way == "library":
+        assert "KeyboardInterrupt" in done.stderr
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "noise2noise: stopped\n")
 
 
 def test_who_has_pictures_has_numpy():
