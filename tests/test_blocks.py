@@ -3,6 +3,7 @@
 import inspect
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,204 +18,42 @@ from Proj_Miniproject2.model import (
     Model,
     Module,
     NearestUpsampling,
-    Parameter,
     ReLU,
     Sequential,
     Sigmoid,
     TransposeConv2d,
     Upsampling,
 )
-from Proj_Miniproject2.others.fast import convolution, maps
-from Proj_Miniproject2.others.training.optimizers import Adam, Muon, RowMuon
 
+from .drawn import (
+    DTYPES,
+    LAYOUTS,
+    SEEDS,
+    TOLERANCE,
+    assert_near,
+    by_autograd,
+    check_convolution,
+    conv_options,
+    functional,
+    generator,
+    ints_or_pairs,
+    lay_out,
+    normal,
+    pair,
+    run,
+    transpose_options,
+    values_of,
+)
 from .twins import twin as twin_of
 
 BOTH = pytest.mark.usefixtures("put_in")  # with the fast convolutions and with the textbook's
-# Relative to the largest value of the reference tensor.
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
-DTYPES = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-SEEDS = st.integers(0, 2**32 - 1)
-LAYOUTS = st.sampled_from(["contiguous", "channels_last", "sliced", "transposed", "offset", "expanded"])
+
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 
 
 # ----------------------------------------------------------------------------------------------------------
-# Helpers
-
-
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=generator(seed), dtype=dtype)
-
-
-def lay_out(t, layout):
-    """A tensor of t's shape with the strides that the layout names (and t's values, but for "expanded")."""
-    if layout == "channels_last":
-        return t.movedim(-3, -1).contiguous().movedim(-1, -3)
-    if layout == "sliced":  # every second row and column of a larger tensor whose rest is NaN
-        larger = torch.full((*t.shape[:-2], 2 * t.shape[-2], 2 * t.shape[-1]), math.nan, dtype=t.dtype)
-        larger[..., ::2, 1::2] = t
-        return larger[..., ::2, 1::2]
-    if layout == "transposed":
-        return t.mT.contiguous().mT
-    if layout == "offset":
-        return torch.cat([torch.full((3,), math.nan, dtype=t.dtype), t.flatten()])[3:].view(t.shape)
-    if layout == "expanded":  # strides of zero, as the gradient of a sum has them
-        return t[..., :1, :1].expand(t.shape)
-    return t.contiguous()
-
-
-def assert_near(ours, reference, dtype, what, scale=0.0, torchs=None):
-    """max |ours - reference| <= tolerance * max(max |reference|, scale), or twice the error of torch's result."""
-    assert ours.shape == reference.shape, what
-    assert ours.dtype == dtype, what
-    if reference.numel() == 0:
-        return
-    error = (ours.to(torch.float64) - reference).abs().max().item()
-    scale = max(reference.abs().max().item(), scale)
-    bound = TOLERANCE[dtype] * scale
-    if torchs is not None:
-        bound = max(bound, 2 * (torchs.to(torch.float64) - reference).abs().max().item())
-    assert error <= bound, f"{what}: error {error:.2e} at scale {scale:.2e}"  # NaN fails too
-
-
-def by_autograd(function, x, parameters, grad, dtype=torch.float64):
-    """function(x, *parameters) and, with grad the output's gradient, those of x and of every parameter."""
-    with torch.enable_grad():
-        leaves = [t.detach().to(dtype).clone().requires_grad_() for t in (x, *parameters)]
-        y = function(*leaves)
-        return [y.detach(), *torch.autograd.grad(y, leaves, grad.to(dtype).contiguous())]
-
-
-def run(block, x, grad):
-    """[output, input gradient, parameter gradients], after a look that no argument changed or graph arose."""
-    x_before, grad_before = x.detach().clone(), grad.detach().clone()
-    y = block(x)
-    grad_x = block.backward(grad)
-    assert torch.equal(x.detach(), x_before) and torch.equal(grad.detach(), grad_before)
-    results = [y, grad_x, *(p_grad for _, p_grad in block.param())]
-    assert not any(t.requires_grad for t in results)
-    return results
-
-
-def values_of(block):
-    return [value for value, _ in block.param()]
-
-
-def set_parameters(block, weight, bias):
-    block.weight = weight
-    if bias is not None:
-        block.bias = bias
-
-
-# ----------------------------------------------------------------------------------------------------------
-# Convolutions: options drawn at random
-
-
-def ints_or_pairs(low, high):
-    v = st.integers(low, high)
-    return v | st.tuples(v, v)
-
-
-def pair(v):
-    return v if isinstance(v, tuple) else (v, v)
-
-
-@st.composite
-def conv_options(draw):
-    """(options, input shape) of a Conv2d whose output has at least one pixel."""
-    groups = draw(st.integers(1, 3))
-    options = dict(
-        in_channels=groups * draw(st.integers(1, 3)),
-        out_channels=groups * draw(st.integers(1, 3)),
-        kernel_size=draw(ints_or_pairs(1, 4)),
-        stride=draw(ints_or_pairs(1, 5)),
-        padding=draw(ints_or_pairs(0, 3) | st.sampled_from(["same", "valid"])),
-        dilation=draw(ints_or_pairs(1, 3)),
-        groups=groups,
-        bias=draw(st.booleans()),
-    )
-    padding = options["padding"]
-    if padding == "same":
-        options["stride"] = draw(st.sampled_from([1, (1, 1)]))
-    spans = [d * (k - 1) + 1 for d, k in zip(pair(options["dilation"]), pair(options["kernel_size"]), strict=True)]
-    padded = [s - 1 for s in spans] if padding == "same" else [0, 0]
-    if not isinstance(padding, str):
-        padded = [2 * p for p in pair(padding)]
-    size = [max(1, s - p) + draw(st.integers(0, 6)) for s, p in zip(spans, padded, strict=True)]
-    return options, (*draw_batch(draw), options["in_channels"], *size)
-
-
-@st.composite
-def transpose_options(draw):
-    """(options, input shape) of a TransposeConv2d whose output has at least one pixel."""
-    groups = draw(st.integers(1, 3))
-    kernel, stride, padding = draw(ints_or_pairs(1, 4)), draw(ints_or_pairs(1, 5)), draw(ints_or_pairs(0, 3))
-    dilation = draw(ints_or_pairs(1, 3))
-    limits = [max(s, d) - 1 for s, d in zip(pair(stride), pair(dilation), strict=True)]
-    output_padding = draw(st.integers(0, min(limits)) | st.tuples(st.integers(0, limits[0]), st.integers(0, limits[1])))
-    options = dict(
-        in_channels=groups * draw(st.integers(1, 3)),
-        out_channels=groups * draw(st.integers(1, 3)),
-        kernel_size=kernel,
-        stride=stride,
-        padding=padding,
-        output_padding=output_padding,
-        groups=groups,
-        bias=draw(st.booleans()),
-        dilation=dilation,
-    )
-    size = []
-    for k, s, p, o, d in zip(*map(pair, (kernel, stride, padding, output_padding, dilation)), strict=True):
-        smallest = max(1, 1 + math.ceil((2 * p - d * (k - 1) - o) / s))  # (H - 1) s - 2 p + d (k - 1) + o + 1 >= 1
-        size.append(smallest + draw(st.integers(0, 5)))
-    return options, (*draw_batch(draw), options["in_channels"], *size)
-
-
-def draw_batch(draw):
-    """What stands before the channels: a batch of none, one or more, or nothing at all."""
-    return draw(st.sampled_from([(), (0,), (1,), (2,), (5,)]))
-
-
-def functional(block, options):
-    """torch's function (x, weight[, bias]) for a block with these options."""
-    if block is Conv2d:
-        names, function = ("stride", "padding", "dilation", "groups"), F.conv2d
-    else:
-        names, function = ("stride", "padding", "output_padding", "groups", "dilation"), F.conv_transpose2d
-    kwargs = {name: options[name] for name in names if name in options}
-    return lambda x, weight, bias=None: function(x, weight, bias, **kwargs)
-
-
-def check_convolution(block, options, shape, dtype, seed=0, x_layout="contiguous", grad_layout="contiguous"):
-    """Output and all gradients of a block with random parameters on a random input, against autograd.
-
-    Where sums happen to cancel there is nothing to be relative to; the scale is then the size that such a sum
-    of random terms has, the root of the same sum of squares. It matters only for tensors of a few numbers. And where
-    many equal numbers add up (the layout "expanded"), roundings in float32 do so too, in torch as in ours.
-    """
-    layer = block(**options).to(dtype)
-    draws = generator(seed)
-    parameters = [torch.randn(v.shape, generator=draws, dtype=torch.float64).to(dtype) for v in values_of(layer)]
-    set_parameters(layer, parameters[0], parameters[1] if options.get("bias", True) else None)
-    function = functional(block, options)
-
-    x = lay_out(torch.randn(shape, generator=draws, dtype=torch.float64).to(dtype), x_layout)
-    out_shape = function(x.to(torch.float64), *(p.to(torch.float64) for p in parameters)).shape
-    grad = lay_out(torch.randn(out_shape, generator=draws, dtype=torch.float64).to(dtype), grad_layout)
-
-    ours = run(layer, x, grad)
-    reference = by_autograd(function, x.contiguous(), parameters, grad)
-    squares = by_autograd(function, x.contiguous() ** 2, [p**2 for p in parameters], grad**2)
-    torchs = by_autograd(function, x.contiguous(), parameters, grad, dtype)
-    names = ["output", "input gradient", "weight gradient", "bias gradient"][: len(ours)]
-    for name, a, b, sq, t in zip(names, ours, reference, squares, torchs, strict=True):
-        scale = sq.max().sqrt().item() if sq.numel() else 0.0
-        assert_near(a, b, dtype, f"{name} of {layer} on {tuple(shape)}", scale, t)
+# Convolutions, with options drawn at random
 
 
 @BOTH
@@ -228,165 +67,23 @@ def test_convolutions_equal_autograd(block, dtype, data, seed, x_layout, grad_la
         check_convolution(block, options, shape, dtype, seed, x_layout, grad_layout)
 
 
-@pytest.mark.parametrize("block", [Conv2d, TransposeConv2d])
-@DTYPES
-@settings(max_examples=100)
-@given(data=st.data(), seed=SEEDS, chunk=st.sampled_from([1, 200, 2**21]), x_layout=LAYOUTS, grad_layout=LAYOUTS)
-def test_minimal_filtering_equals_autograd(block, dtype, data, seed, chunk, x_layout, grad_layout):
-    """As above, by minimal filtering wherever the options allow it, and with the batch cut into pieces."""
-    options, shape = data.draw(conv_options() if block is Conv2d else transpose_options())
-    options.update(groups=1, dilation=1, kernel_size=data.draw(ints_or_pairs(2, 6)))
-    if block is TransposeConv2d:  # what is left of the drawn sizes must still make an image
-        options.update(output_padding=0, padding=0)
-    elif options["padding"] != "same":
-        kernel, padding = pair(options["kernel_size"]), options["padding"]
-        padding = (0, 0) if padding == "valid" else pair(padding)
-        missing = [max(0, k - 2 * p - n) for k, p, n in zip(kernel, padding, shape[-2:], strict=True)]
-        shape = (*shape[:-2], shape[-2] + missing[0], shape[-1] + missing[1])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convolution, "MANY_CHANNELS", 1)
-        patch.setattr(convolution, "MANY_PIXELS", 0)
-        patch.setattr(convolution, "FEWER", 99)
-        patch.setattr(maps.Maps, "piece", chunk)
-        check_convolution(block, options, shape, dtype, seed, x_layout, grad_layout)
-
-
-# ----------------------------------------------------------------------------------------------------------
-# Convolutions wide enough for whatever fast path there is
-
-
-@st.composite
-def wide_options(draw, transposed):
-    """(options, input shape) with many channels, images up to 40 x 40, a batch that 2e8 products allow."""
-    channels = [(64, 96), (32, 48), (48, 32), (33, 70), (8, 40), (128, 3), (3, 64)]
-    c_in, c_out = draw(st.sampled_from(channels))
-    kernel = draw(st.sampled_from([(4, 4), (5, 5), (3, 3), (2, 2), (6, 6), (7, 7), (1, 1), (4, 5), (5, 3)]))
-    stride, padding = draw(st.sampled_from([2, 2, 1, 3, 4, (1, 2), (3, 2)])), draw(st.integers(0, 3))
-    options = dict(in_channels=c_in, out_channels=c_out, kernel_size=kernel, stride=stride, padding=padding)
-    variant = draw(st.sampled_from(["plain", "plain", "plain", "groups", "dilation", "no bias"]))
-    if variant == "groups" and c_in % 2 == c_out % 2 == 0:
-        options["groups"] = 2
-    elif variant == "dilation":
-        options["dilation"] = 2
-    elif variant == "no bias":
-        options["bias"] = False
-
-    size, pixels = [], 1
-    for k, s in zip(kernel, pair(stride), strict=True):
-        span = options.get("dilation", 1) * (k - 1) + 1
-        if transposed:
-            smallest = max(1, 1 + math.ceil((2 * padding + 1 - span) / s))
-            size.append(draw(st.integers(smallest, max(smallest, 40 // s))))
-            pixels *= size[-1]
-        else:
-            size.append(draw(st.integers(max(1, span - 2 * padding), 40)))
-            pixels *= (size[-1] + 2 * padding - span) // s + 1
-    if transposed and draw(st.booleans()):
-        options["output_padding"] = min(pair(stride)) - 1
-    products = pixels * math.prod(kernel) * c_in * c_out // options.get("groups", 1)
-    batch = min(draw(st.sampled_from([1, 2, 3, 8, 20])), max(1, 2 * 10**8 // products))
-    return options, (batch, c_in, *size)
-
-
-@pytest.mark.parametrize("block", [Conv2d, TransposeConv2d])
-@settings(max_examples=20)
-@given(data=st.data(), seed=SEEDS, x_layout=LAYOUTS, grad_layout=LAYOUTS)
-def test_wide_convolutions_equal_autograd(block, data, seed, x_layout, grad_layout):
-    options, shape = data.draw(wide_options(block is TransposeConv2d))
-    for dtype in TOLERANCE:
-        check_convolution(block, options, shape, dtype, seed, x_layout, grad_layout)
-
-
-@pytest.mark.parametrize("block", [Conv2d, TransposeConv2d])
-@settings(max_examples=20)
-@given(data=st.data(), seed=SEEDS)
-def test_wide_convolutions_in_bfloat16(block, data, seed):
-    """Numbers rounded to 8 bits are wrong by up to 2^-9; minimal filtering makes some 12 times that of it."""
-    options, shape = data.draw(wide_options(block is TransposeConv2d))
-    layer, draws = block(**options), generator(seed)
-    layer.precision = torch.bfloat16
-    x = torch.randn(shape, generator=draws)
-    grad = torch.randn(layer(x).shape, generator=draws)
-    function, parameters = functional(block, options), [v.to(torch.float64) for v in values_of(layer)]
-    reference = by_autograd(function, x, parameters, grad)
-    squares = by_autograd(function, x**2, [p**2 for p in parameters], grad**2)
-    for ours, exact, square in zip(run(layer, x, grad), reference, squares, strict=True):
-        error, scale = (ours - exact).norm(), torch.maximum(exact.norm(), square.sum().sqrt())
-        assert ours.dtype == torch.float32 and error <= 0.03 * scale, f"{options} on {shape}: {error / scale:.1e}"
-
-
-@pytest.mark.parametrize("block", [Conv2d, TransposeConv2d])
-@pytest.mark.parametrize(
-    "channels, groups, rounded",
-    [((3, 64), 1, False), ((64, 31), 1, False), ((32, 32), 1, True), ((64, 64), 4, False), ((64, 96), 2, True)],
-)
-def test_a_precision_rounds_where_there_are_many_channels(block, channels, groups, rounded):
-    layer = block(*channels, 3, groups=groups)
-    x = torch.randn(2, channels[0], 8, 8, generator=generator(0))
-    exact = layer(x)
-    layer.precision = torch.bfloat16
-    assert torch.equal(layer(x), exact) != rounded
-
-
-@DTYPES
-@pytest.mark.parametrize(
-    "block, arguments, shape",
-    [
-        # the network's four layers on the course's images, and on odd ones
-        (Conv2d, (3, 64, (4, 4), 2, 2), (20, 3, 32, 32)),
-        (Conv2d, (64, 256, (4, 4), 2, 2), (8, 64, 17, 17)),
-        (Conv2d, (64, 256, (4, 4), 2, 2), (5, 64, 19, 22)),
-        (TransposeConv2d, (256, 128, (5, 5), 2, 2), (8, 256, 9, 9)),
-        (TransposeConv2d, (256, 128, (5, 5), 2, 2), (7, 256, 7, 12)),
-        (TransposeConv2d, (128, 3, (4, 4), 2, 2), (20, 128, 17, 17)),
-        # as large as the tests go, and the smallest there is
-        (Conv2d, (64, 96, (4, 4), 2, 2), (20, 64, 39, 37)),
-        (Conv2d, (64, 96, (5, 5), 2, 2), (5, 64, 40, 31)),
-        (Conv2d, (64, 96, (5, 5), 2, 2), (20, 64, 1, 1)),
-        (Conv2d, (96, 64, 3, 1, 1), (4, 96, 23, 21)),
-        (Conv2d, (64, 64, (5, 5), 3, 1), (3, 64, 29, 40)),
-        (TransposeConv2d, (64, 96, (4, 4), 2, 2), (20, 64, 20, 19)),
-        (TransposeConv2d, (96, 64, 3, 1, 1), (4, 96, 21, 23)),
-        (TransposeConv2d, (64, 64, (5, 5), 3, 1), (3, 64, 10, 13)),
-        (TransposeConv2d, (64, 96, (5, 5), 2, 2, 1), (20, 64, 1, 1)),
-        # a batch of none, and a single image
-        (Conv2d, (64, 96, (4, 4), 2, 2), (0, 64, 17, 17)),
-        (TransposeConv2d, (96, 64, (5, 5), 2, 2), (0, 96, 9, 9)),
-        (Conv2d, (64, 96, (4, 4), 2, 2), (64, 50, 45)),
-        (TransposeConv2d, (96, 64, (5, 5), 2, 2), (96, 23, 25)),
-    ],
-    ids=lambda v: "x".join(map(str, v)).replace(" ", "") if isinstance(v, tuple) else getattr(v, "__name__", None),
-)
-def test_wide_convolutions_at_chosen_shapes(block, arguments, shape, dtype):
-    names = list(inspect.signature(block.__init__).parameters)[1:]
-    check_convolution(block, dict(zip(names, arguments, strict=False)), shape, dtype)
-
-
-@pytest.mark.parametrize("kernel, stride", [(3, 1), (4, 2), (5, 2)])
-@pytest.mark.parametrize("block", [Conv2d, TransposeConv2d])
-def test_images_with_an_offset_keep_float32_accuracy(block, kernel, stride):
-    """Large inputs that cancel to small outputs, as behind a ReLU: where transforms lose digits."""
-    for seed in range(3):
-        draws = generator(seed)
-        layer = block(64, 96, kernel, stride, padding=2)
-        layer.weight = torch.rand(layer.weight.shape, generator=draws) * 0.1 - 0.05
-        x = torch.rand(4, 64, 27, 29, generator=draws) + 3
-        grad = torch.rand(layer(x).shape, generator=draws) + 3
-        ours = run(layer, x, grad)
-        function = functional(block, dict(stride=stride, padding=2))
-        for a, b in zip(ours, by_autograd(function, x, values_of(layer), grad), strict=True):
-            assert_near(a, b, torch.float32, f"{layer}, {tuple(b.shape)}")
-
-
 @BOTH
 @pytest.mark.parametrize(
     "channels, kernel, stride, size, read",
-    [(64, 4, 2, 33, 32), (64, 3, 2, 34, 33), (16, 6, 3, 35, 33), (64, 3, (1, 2), 34, (34, 33)), (3, 3, 2, 34, 33)],
+    [
+        ((64, 64), 4, 2, 33, 32),
+        ((64, 64), 3, 2, 34, 33),
+        ((16, 64), 6, 3, 35, 33),
+        ((64, 64), 3, (1, 2), 34, (34, 33)),
+        ((3, 64), 3, 2, 34, 33),
+        ((64, 32), 4, 3, 38, 37),
+        ((32, 600), 7, 3, 41, 40),
+    ],
 )
 def test_pixels_that_no_output_reads_change_nothing(channels, kernel, stride, size, read):
     """Not even infinite ones: the last rows and columns, where the stride doesn't fit the size. Their gradient is 0."""
     height, width = pair(read)
-    conv, x = Conv2d(channels, 64, kernel, stride), normal(4, channels, size, size, seed=0, dtype=torch.float32)
+    conv, x = Conv2d(*channels, kernel, stride), normal(4, channels[0], size, size, seed=0, dtype=torch.float32)
     unread = torch.ones(size, size, dtype=torch.bool)
     unread[:height, :width] = False
     output = conv(x.masked_fill(unread, math.inf))
@@ -397,6 +94,30 @@ def test_pixels_that_no_output_reads_change_nothing(channels, kernel, stride, si
     for ours, theirs in zip((output, x_grad[..., :height, :width], *grads), expected, strict=True):
         assert_near(ours, theirs, torch.float32, "pixels that are read")
     assert not x_grad[..., unread].any()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "block, arguments, shape, seeds",
+    [
+        (Conv2d, (3, 3, 3), (1, 3, 32, 32), 300),
+        (Conv2d, (3, 16, 3, 2, 1), (1, 3, 32, 32), 50),
+        (Conv2d, (3, 48, 2), (1, 3, 32, 32), 50),
+        (Conv2d, (16, 32, 3, 1, 1), (1, 16, 16, 16), 50),
+        (TransposeConv2d, (3, 3, 3), (1, 3, 32, 32), 300),
+    ],
+)
+def test_small_single_images_are_torchs_at_the_course_s_own_tolerance(block, arguments, shape, seeds):
+    """And those of Conv2d, which the course compares, to the last digit."""
+    function = F.conv2d if block is Conv2d else F.conv_transpose2d
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        conv, sigmoid = block(*arguments), Sigmoid()
+        x = torch.randn(shape)
+        expected = function(x, conv.weight, conv.bias, *arguments[3:])
+        assert torch.allclose(conv.forward(x), expected)
+        assert torch.allclose(Sequential(conv, sigmoid).forward(x), torch.sigmoid(expected))
+        assert block is not Conv2d or torch.equal(conv(x), expected)
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -859,21 +580,6 @@ def test_sequential_is_a_sequence():
     assert len(Sequential()) == 0 and Sequential().param() == []
 
 
-def test_sequentials_nest():
-    inner = Sequential(Conv2d(2, 3, 3), Sigmoid())
-    net = Sequential(inner, Upsampling(3, 2, 3, 2)).to(torch.float64)
-    twin = torch.nn.Sequential(
-        torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.Sigmoid()),
-        torch.nn.ConvTranspose2d(3, 2, 3, 2),
-    ).to(torch.float64)
-    net.load_state_dict(twin.state_dict())
-    assert list(net.state_dict()) == list(twin.state_dict()) == ["0.0.weight", "0.0.bias", "1.weight", "1.bias"]
-    x = normal(2, 2, 5, 6)
-    grad = normal(*twin(x).shape, seed=1)
-    for a, b in zip(run(net, x, grad), by_autograd(lambda x: twin(x), x, [], grad), strict=False):
-        assert_near(a, b, torch.float64, "nested")
-
-
 @given(data=st.data(), seed=SEEDS)
 @settings(max_examples=30)
 def test_repr_is_the_constructor_call(data, seed):
@@ -894,9 +600,6 @@ def test_repr_of_networks():
     again = eval(repr(net), vars(m))
     assert repr(again) == repr(net) and isinstance(again, Sequential) and len(again) == 8
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in net.state_dict().items()}
-    text = "".join(repr(net).split()).replace(",)", ")")
-    assert text.startswith("Sequential(Conv2d(3,64,(4,4),stride=2,padding=2),ReLU(),Conv2d(64,256,(4,4),stride=2")
-    assert text.endswith("Upsampling(128,3,(4,4),stride=2,padding=2),Sigmoid())")
     for block in (NearestUpsampling(2), NearestUpsampling((2, 3)), MSE(), MSE("sum"), ReLU(), Sequential()):
         assert repr(eval(repr(block), vars(m))) == repr(block)
 
@@ -1053,24 +756,40 @@ def test_load_state_dict_keeps_parameters_dtype_and_optimiser():
     torch.testing.assert_close(net[0].weight, before - 1)
 
 
-@pytest.mark.parametrize(
-    "changes, word",
-    [
-        ({"2.bias": None}, "2.bias"),
-        ({"0.weight": None, "0.bias": None}, r"0\.(weight|bias)"),
-        ({"1.weight": torch.zeros(1)}, "1.weight"),
-        ({"2.weight": torch.zeros(2, 1, 3)}, "2.weight"),
-        ({"2.bias": torch.zeros(())}, "2.bias"),
-        ({"2.weight": torch.zeros(2, 1, 3, 1)}, "2.weight"),
-        ({"2.bias": "no tensor"}, "2.bias"),
-    ],
-    ids=lambda v: v if isinstance(v, str) else "",
-)
-def test_load_state_dict_is_strict_and_all_or_nothing(changes, word):
+LAST = torch.zeros(1)
+
+
+REFUSED = {
+    "nothing": None,
+    "another shape": torch.zeros(()),
+    "no tensor": "no tensor",
+    "a NumPy array": np.zeros(1),
+    "sparse": LAST.to_sparse(),
+    "meta": LAST.to("meta"),
+    "quantised": lambda: torch.quantize_per_tensor(LAST, 0.1, 0, torch.qint8),
+    "mkldnn": LAST.to_mkldnn(),
+    "complex": LAST + 0j,
+    "bool": LAST.bool(),
+    "int": LAST.long(),
+    "NaN": LAST / 0,
+    "too large": LAST.double() + 1e300,
+}
+STATES = [
+    ({"0.weight": None, "0.bias": None}, r"0\.(weight|bias)"),
+    ({"1.weight": torch.zeros(1)}, "1.weight"),
+    ({"2.weight": torch.zeros(2, 1, 3)}, "2.weight"),
+    ({"2.weight": torch.zeros(2, 1, 3, 1)}, "2.weight"),
+    *[pytest.param({"2.bias": last}, "2.bias", id=name) for name, last in REFUSED.items()],
+]
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize("changes, word", STATES)
+def test_a_state_is_taken_whole_or_not_at_all(changes, word):
     net = Sequential(Conv2d(1, 2, 3), ReLU(), Upsampling(2, 1, 3))
     before = net.state_dict()
     new = {k: v + 1 for k, v in before.items()}
-    wrong = {k: v for k, v in {**new, **changes}.items() if v is not None}
+    wrong = {k: v() if callable(v) else v for k, v in {**new, **changes}.items() if v is not None}
     with pytest.raises((ValueError, TypeError), match=word):
         net.load_state_dict(wrong)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
@@ -1123,111 +842,6 @@ def test_sgd_equals_torch(dtype, options, steps, seed, grad_mode):
             assert not value.requires_grad
 
 
-@DTYPES
-@given(
-    lr=st.floats(1e-4, 0.1),
-    betas=st.tuples(st.floats(0, 0.99), st.floats(0, 0.9999)),
-    eps=st.sampled_from([1e-8, 1e-3]),
-    weight_decay=UNIT,
-    steps=st.integers(1, 6),
-    seed=SEEDS,
-)
-@example(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, steps=5, seed=0)
-def test_adam_equals_torchs_adamw(dtype, lr, betas, eps, weight_decay, steps, seed):
-    net = Sequential(Conv2d(2, 3, 2), Upsampling(3, 1, (1, 2), bias=False)).to(dtype)
-    twins = [torch.nn.Parameter(v.to(torch.float64).clone()) for v in values_of(net)]
-    options = dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
-    ours, reference = Adam(net.param(), **options), torch.optim.AdamW(twins, **options)
-    draws = generator(seed)
-    for _ in range(steps):
-        ours.zero_grad()
-        for (_, grad), twin in zip(net.param(), twins, strict=True):
-            g = torch.randn(twin.shape, generator=draws, dtype=torch.float64).to(dtype)
-            grad.add_(g)
-            twin.grad = g.to(torch.float64)
-        ours.step()
-        reference.step()
-        for (value, grad), twin in zip(net.param(), twins, strict=True):
-            assert_near(value, twin.detach(), dtype, f"{options}", scale=lr)
-            assert torch.equal(grad.to(torch.float64), twin.grad)
-
-
-def muon_step(matrix):
-    """What five steps of a x + b x^3 + c x^5 make of the singular values of a matrix of norm 1."""
-    left, s, right = torch.linalg.svd(matrix / matrix.norm(), full_matrices=False)
-    for _ in range(5):
-        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
-    return left * s @ right
-
-
-@DTYPES
-@pytest.mark.parametrize("kind", [Muon, RowMuon])
-@given(
-    sizes=st.tuples(*[st.integers(1, 6)] * 2),
-    kernel=st.tuples(*[st.integers(1, 3)] * 2),
-    lr=st.floats(1e-4, 0.1),
-    momentum=st.floats(0, 0.99),
-    weight_decay=UNIT,
-    steps=st.integers(1, 4),
-    seed=SEEDS,
-)
-@example(sizes=(64, 3), kernel=(4, 4), lr=0.03, momentum=0.95, weight_decay=0.0, steps=3, seed=0)
-def test_muon_moves_by_the_polynomial_of_the_singular_values(
-    dtype, kind, sizes, kernel, lr, momentum, weight_decay, steps, seed
-):
-    # matrices of one size, which are multiplied at once, and of others
-    net = Sequential(Conv2d(*sizes, kernel), TransposeConv2d(*sizes, kernel), Conv2d(*sizes, 1)).to(dtype)
-    expected = [v.to(torch.float64).clone() for v in values_of(net)]
-    velocities = [torch.zeros_like(v) for v in expected]
-    optimizer, draws, shortest = kind(net.param(), lr, weight_decay, momentum), generator(seed), 1
-    for _ in range(steps):
-        optimizer.zero_grad()
-        for (_, grad), twin, velocity in zip(net.param(), expected, velocities, strict=True):
-            grad.add_(torch.randn(grad.shape, generator=draws, dtype=torch.float64).to(dtype))
-            g = grad.to(torch.float64)
-            velocity.mul_(momentum).add_((1 - momentum) * g)
-            matrix = (momentum * velocity + (1 - momentum) * g).reshape(len(g) if g.dim() > 1 else 1, -1)
-            rows, columns = matrix.shape
-            move = max(1, rows / columns) ** 0.5 * muon_step(matrix)
-            if kind is RowMuon:
-                lengths = move.norm(dim=1, keepdim=True)
-                move, shortest = move / lengths, min(shortest, lengths.min().item())
-            twin.mul_(1 - lr * weight_decay)
-            twin.sub_(lr * move.view(g.shape))
-        optimizer.step()
-        for (value, _), twin in zip(net.param(), expected, strict=True):
-            # a singular value near 0 grows up to 3.4445^5 = 485 times, and so does its rounding; a short row, too
-            assert_near(value, twin, dtype, f"{sizes} {kernel}", scale=lr * 100 / shortest)
-
-
-@DTYPES
-@given(rows=st.integers(1, 40), columns=st.integers(1, 40), seed=SEEDS)
-def test_muon_is_torchs_but_for_torchs_bfloat16(dtype, rows, columns, seed):
-    draws = generator(seed)
-    start = torch.randn(rows, columns, generator=draws, dtype=torch.float64)
-    twin = torch.nn.Parameter(start.clone())
-    ours = Parameter(start[:, :, None, None].to(dtype))
-    optimizer, reference = Muon([ours], lr=0.1), torch.optim.Muon([twin], lr=0.1)
-    for _ in range(3):
-        twin.grad = torch.randn(rows, columns, generator=draws, dtype=torch.float64)
-        ours.grad.copy_(twin.grad[:, :, None, None])
-        optimizer.step()
-        # torch rounds the matrix to bfloat16 before it multiplies; here it must not
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)
-            reference.step()
-    # a singular value near 0 grows up to 485 times, and so does its rounding
-    assert_near(ours.value[:, :, 0, 0], twin.detach(), dtype, f"{rows} x {columns}", scale=10)
-
-
-@pytest.mark.parametrize("kind", [Muon, RowMuon])
-def test_muon_of_a_gradient_of_zero_stays(kind):
-    conv = Conv2d(2, 3, 2)
-    before = [v.clone() for v in values_of(conv)]
-    kind(conv.param(), lr=1.0, weight_decay=0).step()
-    assert all(torch.equal(a, b) for a, b in zip(before, values_of(conv), strict=True))
-
-
 def test_sgd_takes_any_iterable_of_parameters():
     conv = Conv2d(1, 1, 1)
     optimizer = SGD((p for p in conv.param()), lr=1.0)
@@ -1268,8 +882,3 @@ def test_sgd_refuses_what_torch_refuses(options):
         torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], **options)
     with pytest.raises(ValueError, match="lr|learning|momentum|weight_decay|nesterov|dampening"):
         SGD(Conv2d(1, 1, 1).param(), **options)
-
-
-def test_sgd_refuses_an_empty_list():
-    with pytest.raises(ValueError, match="param"):
-        SGD([])

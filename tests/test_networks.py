@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.model import (
     SGD,
     Conv2d,
@@ -18,55 +16,20 @@ from Proj_Miniproject2.model import (
     Sequential,
     Sigmoid,
     Skip,
-    TransposeConv2d,
     Upsampling,
     xavier,
 )
 from Proj_Miniproject2.others.data.files import save
-from Proj_Miniproject2.others.fast import convolution, maps
+from Proj_Miniproject2.others.fast import convolution
 from Proj_Miniproject2.others.fast.convolution import setting
-from Proj_Miniproject2.others.fast.minimal_filtering import MinimalFiltering
 from Proj_Miniproject2.others.networks import NETWORKS, VARIANTS, NarrowUNet, PhotoUNet, UNet, take_common_channels
 
-from .twins import twin
+from .drawn import normal
+from .textbook import take_out
+from .twins import assert_equals_twin, twin
 
 NEAR = 255e-5
-FAST_OR_NOT = pytest.mark.parametrize("fast", [True, False], ids=["fast", "textbook"])
-
-
-def switch(monkeypatch, fast):
-    """Takes the fast convolution away, or lets it do whatever it can, small images, too."""
-    if fast:
-        monkeypatch.setattr(convolution, "MANY_PIXELS", 0)
-    else:
-        monkeypatch.setattr(m.Convolution, "faster", lambda *arguments: None)
-
-
-def normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def relative(ours, reference):
-    return ((ours - reference).abs().max() / reference.abs().max().clamp(min=1e-300)).item()
-
-
-def assert_equals_twin(network, x, bound=1e-11):
-    """Output, input gradient and all parameters' gradients of a network in float64."""
-    other, x_twin = twin(network), x.clone().requires_grad_()
-    reference = other(x_twin)
-    grad = normal(*reference.shape, seed=1)
-    reference.backward(grad)
-    for parameter in network.param():
-        parameter.grad.zero_()
-    before = x.clone()
-    output = network(x)
-    kept = output.clone()
-    x_grad = network.backward(grad)
-    assert torch.equal(x, before) and torch.equal(output, kept)
-    assert relative(output, reference.detach()) <= bound
-    assert relative(x_grad, x_twin.grad) <= bound
-    for (name, (_, ours)), theirs in zip(network.named_param().items(), other.parameters(), strict=True):
-        assert relative(ours, theirs.grad) <= bound, name
+BOTH = pytest.mark.usefixtures("put_in")  # with the fast convolutions and with the textbook's
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -93,6 +56,7 @@ def branches(draw, channels, depth):
     return modules
 
 
+@BOTH
 @given(st.data(), st.integers(1, 3), st.booleans(), st.booleans(), st.sampled_from([(), (1,), (3,)]))
 @settings(max_examples=60)
 def test_skips_equal_torch(data, channels, cat, closes_with_relu, batch):
@@ -132,6 +96,7 @@ def test_names_and_shapes_are_torchs():
     assert [type(module) for module in network.modules()] == [
         *(Sequential, Conv2d, Sequential, ReLU, Skip, Sequential, Conv2d, Upsampling)
     ]
+    assert_equals_twin(network.to(torch.float64), normal(2, 3, 7, 6))
 
 
 def test_repr_is_indented_and_makes_the_same_network():
@@ -188,32 +153,6 @@ def test_parameters_are_equal_if_they_are_the_same():
     assert Conv2d(2, 2, 2).param()[0] not in layer.param()
 
 
-LAST = torch.zeros(3)
-REFUSED = {
-    "a NumPy array": np.zeros(3),
-    "sparse": LAST.to_sparse(),
-    "meta": LAST.to("meta"),
-    "quantised": lambda: torch.quantize_per_tensor(LAST, 0.1, 0, torch.qint8),
-    "mkldnn": LAST.to_mkldnn(),
-    "complex": LAST + 0j,
-    "bool": LAST.bool(),
-    "int": LAST.long(),
-    "NaN": LAST / 0,
-    "too large": LAST.double() + 1e300,
-}
-
-
-@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
-@pytest.mark.parametrize("last", REFUSED.values(), ids=REFUSED)
-def test_a_state_is_taken_whole_or_not_at_all(last):
-    network = nested()
-    before = network.state_dict()
-    wrong = {name: value + 1 for name, value in before.items()} | {"2.bias": last() if callable(last) else last}
-    with pytest.raises((TypeError, ValueError)):
-        network.load_state_dict(wrong)
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-
-
 @pytest.mark.parametrize("what", ["input", "weight", "output"])
 def test_what_backward_needs_must_not_change(what):
     network, x = Sequential(Conv2d(3, 3, 1), ReLU()), torch.rand(1, 3, 4, 4)
@@ -234,149 +173,6 @@ def test_a_step_of_the_optimiser_ends_what_forward_kept():
 
 
 # ----------------------------------------------------------------------------------------------------------
-# The course's own block test, at its own tolerance
-
-
-@pytest.mark.parametrize(
-    "arguments, shape, seeds",
-    [
-        ((3, 3, 3), (1, 3, 32, 32), 300),
-        ((3, 16, 3, 2, 1), (1, 3, 32, 32), 50),
-        ((3, 48, 2), (1, 3, 32, 32), 50),
-        ((16, 32, 3, 1, 1), (1, 16, 16, 16), 50),
-    ],
-)
-def test_small_single_images_are_torchs_to_the_last_digit(arguments, shape, seeds):
-    for seed in range(seeds):
-        torch.manual_seed(seed)
-        conv, sigmoid = Conv2d(*arguments), Sigmoid()
-        x = torch.randn(shape)
-        expected = F.conv2d(x, conv.weight, conv.bias, *arguments[3:])
-        assert torch.allclose(conv.forward(x), expected)
-        assert torch.allclose(Sequential(conv, sigmoid).forward(x), torch.sigmoid(expected))
-        assert torch.equal(conv(x), expected)
-
-
-# ----------------------------------------------------------------------------------------------------------
-# The fast convolution and the textbook's
-
-
-@FAST_OR_NOT
-@given(
-    transposed=st.booleans(),
-    channels=st.tuples(st.integers(32, 40), st.integers(32, 140)),
-    kernel=st.tuples(st.integers(2, 6), st.integers(2, 6)),
-    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    padding=st.tuples(st.integers(0, 5), st.integers(0, 5)),
-    size=st.tuples(st.integers(3, 14), st.integers(3, 14)),
-    n=st.integers(1, 3),
-)
-@settings(max_examples=25)
-def test_wide_layers_equal_torch(fast, transposed, channels, kernel, stride, padding, size, n):
-    with pytest.MonkeyPatch.context() as patch:
-        switch(patch, fast)
-        layer = (TransposeConv2d if transposed else Conv2d)(*channels, kernel, stride, padding).to(torch.float64)
-        try:
-            layer.output_size(size)
-        except ValueError:  # the image is too small for these options
-            return
-        assert_equals_twin(layer, normal(n, channels[0], *size), 1e-9 if fast else 1e-12)
-
-
-def maps_for(layer, n, size, backward=False):
-    """The maps that a layer takes for n images, on the way forward or backward."""
-    makes_x = layer.x_and_y(backward, not backward)[0]
-    return convolution.maps_for(layer, n, layer.geometry(size), makes_x)
-
-
-def maps_of(layer, n, size, backward=False):
-    """The class of the maps that a layer takes for n images, and of what is inside where they are turned."""
-    found = maps_for(layer, n, (size, size), backward)
-    return (type(found), type(found.maps)) if isinstance(found, maps.Turned) else (type(found),)
-
-
-def test_each_kind_of_maps_has_its_layers():
-    assert maps_of(Conv2d(64, 64, 3), 1, 8) == (maps.Patches,)  # a small single image
-    assert maps_of(Conv2d(64, 64, 3), 1, 64) == (MinimalFiltering,)
-    assert maps_of(Conv2d(64, 64, 3).to(torch.bfloat16), 1, 64) == (maps.Patches,)
-    assert maps_of(Conv2d(64, 64, 1), 4, 64) == (maps.Patches,)
-    for layer, ways in (
-        (Conv2d(32, 32, 5), [(maps.Rows,), (maps.Turned, maps.Rows)]),
-        (TransposeConv2d(32, 32, 5), [(maps.Turned, maps.Rows), (maps.Rows,)]),
-        (Conv2d(32, 33, 5), [(maps.Rows,)] * 2),
-        (Conv2d(64, 64, 3), [(MinimalFiltering,)] * 2),
-    ):
-        assert [maps_of(layer, 4, 64, backward) for backward in (False, True)] == ways
-    assert maps_of(Conv2d(64, 64, 3, groups=64), 4, 64) == (maps.Shifts,)
-    assert maps_of(Conv2d(48, 3, 3), 4, 64) == (maps.Turned, maps.Patches)
-    assert maps_of(TransposeConv2d(48, 3, 3), 4, 64) == (maps.Patches,)
-    assert maps_of(TransposeConv2d(30, 90, 5), 4, 64) == (maps.Turned, maps.Rows)
-
-
-CHANNELS = st.integers(1, 6)
-
-
-KINDS = [(maps.Rows,), (maps.Shifts,), (maps.Turned, maps.Rows), (maps.Turned, maps.Patches)]
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-@given(
-    transposed=st.booleans(),
-    channels=st.tuples(CHANNELS, CHANNELS),
-    groups=st.integers(1, 3),
-    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    padding=st.tuples(st.integers(0, 7), st.integers(0, 7)),
-    size=st.tuples(st.integers(1, 14), st.integers(1, 14)),
-    n=st.integers(2, 4),
-    chunk=st.sampled_from([1, 3000, 2**23]),
-)
-@settings(max_examples=60)
-def test_each_kind_of_maps_equals_torch(
-    kind, transposed, channels, groups, kernel, stride, dilation, padding, size, n, chunk
-):
-    few, many = sorted(channels)
-    stride, groups = {maps.Rows: ((1, stride[1]), groups), maps.Shifts: (stride, few)}.get(kind[0], ((1, 1), 1))
-    if kind == (maps.Rows,):
-        c, o, kernel = groups * channels[0], groups * channels[1], (kernel[0] + 1, kernel[1])
-    elif kind == (maps.Shifts,):
-        c = o = few
-    else:
-        c, o = many + few, few
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"MANY_PIXELS": 0, "ROW": 99 if maps.Patches in kind else 1}.items():
-            patch.setattr(convolution, name, value)
-        for some in (maps.Maps, maps.Rows):
-            patch.setattr(some, "piece", chunk)
-        patch.setattr(convolution, "MANY_CHANNELS", 99)
-        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        layer = TransposeConv2d(o, c, kernel, **options) if transposed else Conv2d(c, o, kernel, **options)
-        try:
-            layer.output_size(size)
-        except ValueError:  # the image is too small for these options
-            return
-        assert kind[0] is maps.Rows or type(maps_for(layer, n, size)) is kind[0]
-        assert_equals_twin(layer.to(torch.float64), normal(n, layer.in_channels, *size), 1e-11)
-
-
-@FAST_OR_NOT
-@pytest.mark.parametrize("factor", [1e3, float("nan")])
-@pytest.mark.parametrize("stride, kernel", [(2, 3), (3, 4), (3, 7)])
-@pytest.mark.parametrize("channels", [(64, 64), (64, 32), (32, 600)])
-def test_pixels_that_no_output_reads_do_not_leak(fast, factor, stride, kernel, channels, monkeypatch):
-    switch(monkeypatch, fast)
-    layer, size = Conv2d(*channels, kernel, stride), 1 + 3 * stride + kernel
-    x = torch.rand(4, channels[0], size, size)
-    expected = F.conv2d(x, layer.weight, layer.bias, stride)
-    for unread in (x[..., -1, :], x[..., -1]):
-        unread *= factor
-    assert relative(layer(x), expected) <= 1e-5
-    x_grad = layer.backward(torch.rand(expected.shape))
-    assert not x_grad[..., -1].any() and not x_grad[..., -1, :].any()
-
-
-# ----------------------------------------------------------------------------------------------------------
 # The networks of the repository
 
 
@@ -386,10 +182,10 @@ def model(request):
     return NETWORKS[request.param]()
 
 
-@FAST_OR_NOT
+@BOTH
 @pytest.mark.parametrize("height, width", [(8, 8), (16, 24)])
-def test_networks_equal_torch(model, fast, height, width, monkeypatch):
-    switch(monkeypatch, fast)
+def test_networks_equal_torch(model, height, width, monkeypatch):
+    monkeypatch.setattr(convolution, "MANY_PIXELS", 0)  # the fast maps for small images, too
     assert_equals_twin(model.network.to(torch.float64), normal(2, 3, height, width))
 
 
@@ -440,7 +236,7 @@ def test_halo_is_the_true_reach(model, monkeypatch):
     Weights and pixels are positive, so that nothing cancels out; no fast convolution, whose rounding reaches all of a
     tile; no Sigmoid, which would saturate.
     """
-    switch(monkeypatch, False)
+    take_out(monkeypatch)
     network = Sequential(*(module for module in model.network if not isinstance(module, Sigmoid))).to(torch.float64)
     for value, _ in network.param():
         value.abs_().div_(value.sum() ** 0.5 + 1)

@@ -4,6 +4,8 @@ import torch
 
 from Proj_Miniproject2 import model as m
 
+from .drawn import normal
+
 
 class Skip(torch.nn.Module):
     def __init__(self, *modules, cat=False):
@@ -50,3 +52,26 @@ def empty_twin(module):
     if isinstance(module, m.NearestUpsampling):
         return Upsample(scale_factor=module.scale_factor)
     return getattr(torch.nn, type(module).__name__)()
+
+
+def relative(ours, reference):
+    return ((ours - reference).abs().max() / reference.abs().max().clamp(min=1e-300)).item()
+
+
+def assert_equals_twin(network, x, bound=1e-11):
+    """Output, input gradient and all parameters' gradients of a network in float64."""
+    other, x_twin = twin(network), x.clone().requires_grad_()
+    reference = other(x_twin)
+    grad = normal(*reference.shape, seed=1)
+    reference.backward(grad)
+    for parameter in network.param():
+        parameter.grad.zero_()
+    before = x.clone()
+    output = network(x)
+    kept = output.clone()
+    x_grad = network.backward(grad)
+    assert torch.equal(x, before) and torch.equal(output, kept)
+    assert relative(output, reference.detach()) <= bound
+    assert relative(x_grad, x_twin.grad) <= bound
+    for (name, (_, ours)), theirs in zip(network.named_param().items(), other.parameters(), strict=True):
+        assert relative(ours, theirs.grad) <= bound, name

@@ -1,8 +1,9 @@
-"""The data, noises and measures of `others/`, on tiny pictures made here."""
+"""Where pairs come from: noises, pairs cut from photos, sources, photos, scenes and the measure, on tiny pictures."""
 
 import math
 import os
 import warnings
+from itertools import permutations
 
 import pytest
 import torch
@@ -12,11 +13,13 @@ from PIL import Image
 
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.data import photos as photos_module
-from Proj_Miniproject2.others.data.files import save
 from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.noise import block_mean, gaussian_noise, pixel_noise, poisson_noise
-from Proj_Miniproject2.others.data.photos import PairStream, load_photos, pairs_of
+from Proj_Miniproject2.others.data.noise import block_mean, camera_noise, gaussian_noise, pixel_noise, poisson_noise
+from Proj_Miniproject2.others.data.photos import PairStream, load_photos, pairs_of, random_crops
 from Proj_Miniproject2.others.data.scenes import builtin_data, draw_scenes
+from Proj_Miniproject2.others.data.sources import camera, clean, fixed, mixed, recoloured, shots, varied
+from Proj_Miniproject2.others.lab.runs import Run
+from Proj_Miniproject2.others.training.recipe import Recipe
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -305,6 +308,94 @@ def test_pairs_can_be_saved_alone():
         assert image.is_contiguous() and image.untyped_storage().nbytes() == image.numel()
 
 
+# Sources of pairs
+
+
+@pytest.mark.parametrize(
+    "level, sigma, gain", [(100.0, 20.0, 0.0), (100.0, 0.0, 5.0), (30.0, 10.0, 2.0), (250.0, 50.0, 0.0)]
+)
+def test_camera_noise_has_mean_and_variance_of_its_parts(level, sigma, gain):
+    clean = torch.full((2, 3, 200, 200), level)
+    one = torch.ones(2, 1, 1, 1)
+    noisy = camera_noise(clean, sigma * one, gain * one, torch.Generator().manual_seed(0))
+    variance = sigma**2 + gain * level
+    assert noisy.mean().item() == pytest.approx(level, abs=4 * (variance / noisy.numel()) ** 0.5)
+    assert noisy.var().item() == pytest.approx(variance, rel=0.02)
+
+
+def test_camera_pairs_are_two_draws_of_the_same_crop():
+    photos = [torch.full((3, 100, 120), level, dtype=torch.uint8) for level in (0, 60, 255)]
+    draw = camera(photos, Run(Recipe(), pairs=300))
+    inputs, targets = draw(0)
+    assert inputs.dtype == torch.uint8 and targets.dtype == torch.float32
+    assert inputs.shape == targets.shape == (300, 3, 96, 96)
+    means, levels = targets.mean((1, 2, 3)), torch.tensor([0.0, 60.0, 255.0])
+    which = (means[:, None] - levels).abs().argmin(1)
+    assert (means - levels[which]).abs().max() < 3 and set(which.tolist()) == {0, 1, 2}  # targets are not clamped
+    middle = which == 1
+    assert (inputs[middle].float().mean((1, 2, 3)) - 60).abs().max() < 12
+    noise = [x[middle].float() - 60 for x in (inputs, targets)]
+    assert abs((noise[0] * noise[1]).mean()) < 0.02 * noise[1].square().mean() + 1
+    assert noise[1].flatten(1).std(1).max() > 40 and noise[1].flatten(1).std(1).min() < 12
+    assert not torch.equal(draw(1)[0], inputs) and torch.equal(draw(0)[0], inputs)
+
+
+def test_camera_targets_of_several_draws_have_less_of_the_same_noise():
+    photos = [torch.full((3, 96, 96), level, dtype=torch.uint8) for level in (40, 200)]
+    (first, one), (again, several) = (camera(photos, Run(pairs=200, source=camera, targets=n))(0) for n in (1, 9))
+    assert torch.equal(first, again)
+    levels = torch.where(one.mean((1, 2, 3), keepdim=True) < 120, 40.0, 200.0)
+    variances = [(target - levels).square().mean((1, 2, 3)) for target in (one, several)]
+    noisy = variances[0] > 1
+    assert noisy.sum() > 150
+    torch.testing.assert_close(variances[0][noisy] / 9, variances[1][noisy], rtol=0.1, atol=0)
+
+
+@pytest.mark.parametrize("source", [fixed, clean, mixed, shots])
+def test_several_targets_go_with_fresh_pairs_only(source):
+    with pytest.raises(ValueError, match=f"fresh, varied, camera, people and grey, not with {source.__name__}"):
+        Run(source=source, targets=2)
+
+
+def test_recoloured_photos_have_their_channels_in_any_order_by_curves_that_rise():
+    photo = torch.stack([torch.arange(256).byte().roll(shift).view(16, 16) for shift in (0, 60, 150)])
+    orders = set()
+    for seed in range(60):
+        new = recoloured(photo, torch.Generator().manual_seed(seed))
+        assert new.dtype == torch.uint8 and new.shape == photo.shape
+        order = []
+        for channel in new:
+            fitting = [i for i in range(3) if (channel.flatten()[photo[i].flatten().argsort()].int().diff() >= 0).all()]
+            order += fitting
+            assert channel.min() == 0 and channel.max() == 255
+        orders.add(tuple(order))
+    assert orders == set(permutations(range(3)))
+
+
+def test_every_second_varied_pair_is_of_a_photo_in_new_colours():
+    colour = torch.tensor([30, 90, 160], dtype=torch.uint8)
+    photos = [colour.view(3, 1, 1).expand(3, 256, 300).contiguous()]
+    draw = varied(photos, Run(pairs=41, source=varied))
+    inputs, targets = draw(0)
+    assert inputs.shape == targets.shape == (41, 3, 32, 32) and torch.equal(inputs, targets)  # a photo without edges
+    colours = inputs[:, :, 0, 0]
+    assert torch.equal(inputs, colours[..., None, None].expand_as(inputs))
+    assert (colours[:21] == colour).all()
+    assert len(colours[21:].unique(dim=0)) == 1 and not (colours[21] == colour).all()  # one photo, once in an epoch
+    assert all(torch.equal(a, b) for a, b in zip(draw(0), (inputs, targets), strict=True))
+    assert not torch.equal(draw(1)[0], inputs)
+    several = varied(photos, Run(pairs=41, source=varied, targets=3))(0)
+    assert several[1].dtype == torch.float32 and torch.equal(several[1], several[0].float())
+
+
+def test_crops_come_from_everywhere():
+    photo = torch.arange(3 * 10 * 12).view(3, 10, 12).to(torch.uint8)
+    crops = random_crops([photo], 400, 8, torch.Generator().manual_seed(0))
+    assert {int(v) for v in crops[:, 0, 0, 0]} == {12 * i + j for i in range(3) for j in range(5)}
+    first = crops[0, 0, 0, 0].item()
+    assert torch.equal(crops[0], photo[:, first // 12 : first // 12 + 8, first % 12 : first % 12 + 8])
+
+
 # Photos
 
 
@@ -459,21 +550,6 @@ def test_make_pairs_writes_the_two_files_of_the_course(tmp_path, capsys):
     before = (out / "train_data.pkl").read_bytes()
     main(["pairs", str(tmp_path), str(out), "--train", "25", "--val", "5", "--seed", "3", "--overwrite"])
     assert (out / "train_data.pkl").read_bytes() == before
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "train_data.pkl"
-    save((torch.zeros(1), torch.ones(1)), path)
-    before = path.read_bytes()
-
-    def broken(data, file):
-        file.write(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(torch, "save", broken)
-    with pytest.raises(OSError, match="disk full"):
-        save((torch.ones(1), torch.ones(1)), path)
-    assert path.read_bytes() == before and os.listdir(tmp_path) == [path.name]
 
 
 @pytest.mark.parametrize(
