@@ -4,7 +4,9 @@ import argparse
 import json
 import re
 import sys
+import time
 from dataclasses import fields, replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,27 @@ def test_weights_of_another_network_are_nothing_to_go_on_from(photos, tmp_path, 
     assert not (tmp_path / "w.pth").exists()
 
 
+FOREIGN = {
+    "texts": dict.fromkeys(Model().network.named_param(), "text"),
+    "numbers as names": {1: torch.ones(3), 2: torch.ones(3)},
+    "nested": {"state_dict": {"0.weight": torch.ones(3)}},
+    "nothing": {},
+    "kernels of one pixel": {
+        name: value[:, :, :1, :1] if value.dim() == 4 else value for name, value in Model().network.state_dict().items()
+    },
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_foreign_files_are_nothing_to_go_on_from(content, photos, tmp_path, capsys):
+    save(content, tmp_path / "foreign.pth")
+    with pytest.raises(SystemExit) as exit:
+        main(f"train {photos} --out {tmp_path}/w.pth --start {tmp_path}/foreign.pth".split())
+    error = capsys.readouterr().err.strip()
+    assert exit.value.code == 2 and "foreign.pth holds the weights neither of this network nor" in error
+    assert len(error.splitlines()) == 1 and not (tmp_path / "w.pth").exists()
+
+
 def test_training_repeats(photos, monkeypatch):
     monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 2)
     run = Run(Recipe(num_epochs=1, batch_size=4), pairs=8)
@@ -94,7 +117,9 @@ def test_every_network_trains(network, photos, tmp_path, monkeypatch):
 
 def test_a_checkpoint_of_other_photos_is_refused(photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 2)
-    command = f"train {{}} --out {tmp_path}/w.pth --checkpoint {tmp_path}/c --pairs 4 --num-epochs 1 --overwrite".split()
+    command = (
+        f"train {{}} --out {tmp_path}/w.pth --checkpoint {tmp_path}/c --pairs 4 --num-epochs 1 --overwrite".split()
+    )
     main([word.format(photos) for word in command])
     other = tmp_path / "other"
     other.mkdir()
@@ -106,6 +131,37 @@ def test_a_checkpoint_of_other_photos_is_refused(photos, tmp_path, monkeypatch, 
     with pytest.raises(SystemExit):
         main([word.format(photos) for word in command] + ["--source", "fixed"])
     assert "another training" in capsys.readouterr().err
+
+
+def test_results_go_back_to_the_first_start(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 4)
+    fit, results = Model.fit, tmp_path / "results.json"
+    command = f"train {photos} --results {results} --overwrite --pairs 4 --num-epochs 2 --distill-epochs 2 --out"
+
+    def stopped(self, pairs, *args, **options):
+        """Interrupted as its second epoch begins."""
+
+        def fewer(epoch):
+            if epoch:
+                raise KeyboardInterrupt
+            return pairs(epoch)
+
+        return fit(self, fewer, *args, **options)
+
+    def trained(checkpoint=None):
+        main([*command.split(), str(tmp_path / "w.pth"), *(["--checkpoint", str(checkpoint)] if checkpoint else [])])
+        return json.loads(results.read_text())
+
+    whole = trained()
+    assert [point["pairs"] for point in whole["curve"]] == [0, 4, 16] and whole["curve"][1]["loss"]
+    clock = count(step=100)
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):  # before the second of four epochs
+        patch.setattr(Model, "fit", stopped)
+        trained(tmp_path / "c")
+    resumed = trained(tmp_path / "c")
+    assert resumed["curve"] == whole["curve"] and resumed["seconds"] >= 400
+    assert trained(tmp_path / "c") == resumed
 
 
 def test_gaussian_pairs_share_their_clean_image():
@@ -267,6 +323,9 @@ def test_distillation_comes_near_the_mean_of_the_symmetries(photos, tmp_path, mo
         ("train {photos} --out .", "is a folder"),
         ("train {photos} --out w.pth --results no/such/folder/r.json", "there is no folder"),
         ("train {photos} --out w.pth --num-epochs 1 --pairs 64 --lr 1e30 --average 0", "its loss is"),
+        ("train {photos} --out w.pth --pairs 1000000000000", "pairs must be at most 100000000, got 1000000000000"),
+        ("train {photos} --out w.pth --start {val_data}", "val_data.pkl should hold a dict"),
+        ("train {photos} --out w.pth --start {readme}", "README.md can't be read"),
         ("evaluate nowhere.pkl", "nowhere.pkl"),
         ("evaluate {readme}", "can't be read, is damaged"),
         ("evaluate {val_data} --weights nowhere.pth", "nowhere.pth"),

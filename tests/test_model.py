@@ -726,8 +726,10 @@ def test_a_fingerprint_is_a_digest_of_all_that_tensors_hold():
     others = [x.mT, x.flip(0), x.view(4, 6), x.int(), x.double(), x + 2**-10, x[:0], x.to(torch.bfloat16)]
     assert len({fingerprint(tensor) for tensor in alike}) == 1
     assert len({fingerprint(tensor) for tensor in [x, *others]} | {fingerprint(x, x), fingerprint()}) == len(others) + 3
-    content = b"(2, 3, 4) torch.float32 " + x.numpy().tobytes()
-    assert fingerprint(x) == f"blake2b {hashlib.blake2b(content, digest_size=16).hexdigest()}"
+    big = torch.arange(2**23 + 13).byte()
+    content = b"(2, 3, 4) torch.float32 %b(8388621,) torch.uint8 %b" % (x.numpy().tobytes(), big.numpy().tobytes())
+    digest = hashlib.blake2b(content + bytes(3), digest_size=16)  # filled up to eight bytes
+    assert fingerprint(x, big) == f"blake2b {digest.hexdigest()}"
 
 
 def test_a_checkpoint_keeps_the_history(tmp_path, monkeypatch):

@@ -22,7 +22,17 @@ from Proj_Miniproject2.model import (
 from Proj_Miniproject2.others.data.files import save
 from Proj_Miniproject2.others.fast import convolution
 from Proj_Miniproject2.others.fast.convolution import setting
-from Proj_Miniproject2.others.networks import NETWORKS, VARIANTS, NarrowUNet, PhotoUNet, UNet, take_common_channels
+from Proj_Miniproject2.others.networks import (
+    NETWORKS,
+    VARIANTS,
+    ConcatenatingUNet,
+    NarrowUNet,
+    PhotoUNet,
+    ShallowUNet,
+    UNet,
+    VeryNarrowUNet,
+    take_common_channels,
+)
 
 from .drawn import normal
 from .textbook import take_out
@@ -301,6 +311,70 @@ def test_a_network_of_other_widths_has_the_channels_that_both_have():
         assert torch.equal(bias, torch.cat([new_bias, old_bias[outputs:]])[: len(bias)])
 
 
-def test_weights_with_other_kernels_are_refused():
-    with pytest.raises(ValueError, match=r"0.branch.0.weight is of a kernel \(2, 2\), not \(3, 3\)"):
-        take_common_channels(UNet().network, PhotoUNet().network.state_dict())
+def test_channels_are_taken_where_a_layer_sees_twice_as_many():
+    class Narrow(ConcatenatingUNet):
+        WIDTHS = (8, 12, 20)
+
+    class Wide(ConcatenatingUNet):
+        WIDTHS = (16, 12, 40)
+
+    network, state = Narrow().network, Wide().network.state_dict()
+    take_common_channels(network, state)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, state[name][tuple(map(slice, value.shape))])
+
+
+def with_first(state, **changes):
+    """With another weight or bias of the first layer."""
+    return state | {f"0.branch.0.{name}": value for name, value in changes.items()}
+
+
+def with_last(state, **changes):
+    *_, name = state
+    return state | {name.replace("bias", kind): value for kind, value in changes.items()}
+
+
+UNLIKE = {
+    "other kernels": (lambda state: PhotoUNet().network.state_dict(), ValueError, r"expected a kernel .*2, 2\)"),
+    "broadcastable kernels": (
+        lambda state: with_first(state, weight=torch.ones(32, 3, 1, 1)),
+        ValueError,
+        "expected a kernel",
+    ),
+    "without kernels": (lambda state: {k: v.flatten() for k, v in state.items()}, ValueError, "expected a kernel"),
+    "no channels": (lambda state: {k: v[:0] for k, v in state.items()}, ValueError, "expected a kernel"),
+    "another depth": (lambda state: ShallowUNet().network.state_dict(), ValueError, "expected 0.branch"),
+    "a name too many": (lambda state: state | {"x": torch.zeros(3)}, ValueError, "got .*, x$"),
+    "complex": (lambda state: {k: v + 0j for k, v in state.items()}, TypeError, "complex64"),
+    "integers": (lambda state: {k: v.int() for k, v in state.items()}, TypeError, "int32"),
+    "texts": (lambda state: {k: "text" for k, v in state.items()}, TypeError, "str"),
+    "on no device": (lambda state: {k: v.to("meta") for k, v in state.items()}, TypeError, "meta"),
+    "not finite": (lambda state: {k: v / 0 for k, v in state.items()}, ValueError, "expected finite numbers"),
+    "a broadcastable bias": (lambda state: with_first(state, bias=torch.ones(1)), ValueError, "fit each other"),
+    "a layer of a width of its own": (
+        lambda state: with_first(state, weight=torch.ones(40, 3, 3, 3), bias=torch.ones(40)),
+        ValueError,
+        "what is before",
+    ),
+    "expanded": (
+        lambda state: with_first(state, weight=torch.ones(1, 3, 3, 3).expand(10**12, 3, 3, 3)),
+        ValueError,
+        "fit each other",
+    ),
+    "grey images": (lambda state: with_first(state, weight=torch.ones(32, 1, 3, 3)), ValueError, "what is before"),
+    "four channels in the end": (
+        lambda state: with_last(state, weight=torch.ones(32, 4, 3, 3), bias=torch.ones(4)),
+        ValueError,
+        "expected 3 channels in the end, got 4",
+    ),
+}
+
+
+@pytest.mark.parametrize("change, error, words", UNLIKE.values(), ids=UNLIKE)
+def test_weights_of_no_network_of_other_widths_are_refused(change, error, words):
+    network = NarrowUNet().network
+    before, state = network.state_dict(), VeryNarrowUNet().network.state_dict()
+    with pytest.raises(error, match=words) as raised:
+        take_common_channels(network, change(state))
+    assert raised.type is error
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

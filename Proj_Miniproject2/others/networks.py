@@ -6,7 +6,7 @@ Both predict a correction of the noisy image, by a `Skip` round everything. They
 from itertools import product
 from pathlib import Path
 
-from ..model import Conv2d, Model, ReLU, Sequential, Skip, Upsampling, xavier
+from ..model import Conv2d, Model, ReLU, Sequential, Skip, Upsampling, check_kind, xavier
 
 HALVING = {"kernel_size": 2, "stride": 2}  # of a convolution to half the height and width; transposed, to the double
 SHRINK = 0.2  # of the last weight of every branch: at first each adds little, and deep networks start as shallow ones
@@ -38,19 +38,45 @@ def take_common_channels(network, state):
     """Give a network the weights of one that differs in its widths alone, in the channels that both have.
 
     New channels keep what was drawn for them, and the old ones don't see them yet: a network that is wider all the way
-    computes the same. ValueError for the weights of any other network, which then may have changed this one.
+    computes the same. Raises TypeError or ValueError for the weights of any other network, and changes nothing.
     """
-    layers = [module for module in network.modules() if module.parameters]
-    for layer, *names in zip(layers, *[iter(state)] * 2, strict=True):
-        weight, bias = (state[name] for name in names)
-        if weight.shape[2:] != layer.weight.shape[2:]:
-            raise ValueError(f"{names[0]} is of a kernel {tuple(weight.shape[2:])}, not {layer.kernel_size}")
+    check_widths(network, state)
+    for layer, weight, bias in layers_with(network, state):
         ys, xs = (min(both) for both in zip(weight.shape[:2], layer.weight.shape[:2], strict=True))
         old_outputs = layer.x_and_y((slice(None), slice(xs)), slice(ys))[1]  # of Conv2d rows, of Upsampling columns
         outputs = layer.x_and_y(xs, ys)[1]
         layer.weight[old_outputs] = 0
         layer.weight[:ys, :xs] = weight[:ys, :xs]
         layer.bias[:outputs] = bias[:outputs]
+
+
+def layers_with(network, state):
+    """Triples (layer, weight, bias): the layers of a network that have any, and what a state holds for each."""
+    values = iter([state[name] for name in network.named_param()])
+    return zip((module for module in network.modules() if module.parameters), values, values, strict=True)
+
+
+def check_widths(network, state):
+    """TypeError or ValueError unless a state is of a network that differs from this one in its widths alone."""
+    parameters = network.named_param()
+    if state.keys() != parameters.keys():
+        raise ValueError(f"expected {', '.join(parameters)}, got {', '.join(map(str, state))}")
+    for name, (ours, _) in parameters.items():
+        theirs = state[name]
+        check_kind(name, theirs)
+        if theirs.dim() != ours.dim() or theirs.shape[2:] != ours.shape[2:] or 0 in theirs.shape:
+            raise ValueError(f"{name}: expected a kernel as in {tuple(ours.shape)}, got {tuple(theirs.shape)}")
+        if not theirs[tuple(map(slice, ours.shape))].isfinite().all():
+            raise ValueError(f"{name}: expected finite numbers, got others")
+    width = their_width = 3  # of what comes into a layer: at first an image, then what the layer before gives, or twice
+    for layer, weight, bias in layers_with(network, state):
+        inputs, outputs = layer.x_and_y(weight.shape[1], weight.shape[0])
+        if inputs * width != layer.in_channels * their_width or bias.shape != (outputs,):
+            shapes = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
+            raise ValueError(f"{layer!r}: expected weight and bias to fit each other and what is before, got {shapes}")
+        width, their_width = layer.out_channels, outputs
+    if their_width != width:
+        raise ValueError(f"expected {width} channels in the end, got {their_width}")
 
 
 def turned(function, images, turns, mirrored):

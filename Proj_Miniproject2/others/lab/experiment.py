@@ -57,11 +57,11 @@ def known_by(photos):
 def start_from(model, path):
     """Give the model the weights of a file, of its own network or of one with other widths, as far as both have the
     channels. Raises as `Model.load_weights`."""
-    state = load(path, model.device)
+    state, expected = load(path, model.device), "the weights neither of this network nor of one with other widths"
     try:
         take_common_channels(model.network, state)
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{path} holds the weights neither of this network nor of one with other widths") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds {expected}: {error!s:.500}") from error
 
 
 def alone(model):
