@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import sys
+import tempfile
 import time
 from dataclasses import fields, replace
 from itertools import count
@@ -16,7 +17,7 @@ from PIL import Image
 from Proj_Miniproject2.model import Model
 from Proj_Miniproject2.others.__main__ import COMMANDS, main
 from Proj_Miniproject2.others.commands import ablate, train
-from Proj_Miniproject2.others.data.files import save
+from Proj_Miniproject2.others.data.files import save, save_somewhere
 from Proj_Miniproject2.others.data.photos import PairStream, load_photos
 from Proj_Miniproject2.others.data.sources import SIGMAS, fixed, gaussian_pairs
 from Proj_Miniproject2.others.data.sources import clean as with_clean
@@ -388,24 +389,43 @@ def test_bad_weights_do_not_replace_good_ones(photos, tmp_path, monkeypatch, cap
     Model().load_weights(tmp_path / "best-worse.pth")
 
 
-def test_weights_that_cannot_be_written_are_kept_elsewhere(photos, tmp_path, monkeypatch, capsys):
-    """As where the disk is full in the end."""
-    out, elsewhere = tmp_path / "w.pth", tmp_path / "elsewhere"
-    elsewhere.mkdir()
+@pytest.mark.parametrize("full", [[], ["tmp"], ["tmp", "here"]], ids=str)
+def test_weights_that_cannot_be_written_are_kept_elsewhere(full, photos, tmp_path, monkeypatch, capsys):
+    """In the first of the folders at hand whose disk isn't full."""
+    places = {name: tmp_path / name for name in ("tmp", "here", "home")}
+    for folder in places.values():
+        folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(places["tmp"]))
+    monkeypatch.setenv("HOME", str(places["home"]))
+    monkeypatch.chdir(places["here"])
 
     class Unlucky(Model):
         def save_weights(self, path, dtype=None):
-            if path == out:
+            if path == Path("w.pth") or any(places[name] in path.parents for name in full):
                 raise OSError("disk full")
             super().save_weights(path, dtype)
 
     monkeypatch.setattr(train, "train", lambda *args: (Unlucky(), {"psnr": 25.0, "noisy_psnr": 20.0}))
-    monkeypatch.setattr(train.tempfile, "tempdir", str(elsewhere))
     with pytest.raises(SystemExit) as exit:
-        main(f"train {photos} --out {out}".split())
-    (kept,) = elsewhere.rglob("w.pth")
-    assert exit.value.code == 2 and str(kept) in capsys.readouterr().err
+        main(f"train {photos} --out w.pth".split())
+    (kept,) = tmp_path.rglob("w.pth")
+    assert kept.parents[1] == [*places.values()][len(full)]
+    assert exit.value.code == 2 and f"w.pth can't be written, instead {kept} was: disk full" in capsys.readouterr().err
     Model().load_weights(kept)
+    assert not any([*places[name].iterdir()] for name in full)
+
+
+def test_if_nothing_can_be_written_the_first_error_is_told(tmp_path, monkeypatch):
+    tried = []
+
+    def save(path):
+        tried.append(path)
+        raise OSError(f"disk {len(tried)} is full")
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="disk 1 is full"):
+        save_somewhere(save, tmp_path / "w.pth")
+    assert len(tried) >= 3 and not [*tmp_path.iterdir()]
 
 
 def test_outputs_are_tried_out_before_any_work(photos, tmp_path, monkeypatch, capsys):

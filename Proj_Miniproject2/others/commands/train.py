@@ -10,13 +10,13 @@ each epoch and in the end.
 """
 
 import argparse
-import tempfile
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from ..data.files import Incomplete, check_outputs, write_json
+from ..data.files import Incomplete, check_outputs, save_somewhere, write_json
 from ..data.photos import load_photos
 from ..data.shots import read_scenes
 from ..data.sources import shots
@@ -162,12 +162,7 @@ def main(args):
     worse, out = not results["psnr"] > results["noisy_psnr"], args.out
     if worse and out.exists():
         out = aside
-    try:
-        model.save_weights(out, dtype)
-    except OSError as error:
-        out = Path(tempfile.mkdtemp(), out.name)
-        model.save_weights(out, dtype)
-        raise OSError(f"{args.out} can't be written, the weights are in {out}: {error}") from error
+    save_somewhere(partial(model.save_weights, dtype=dtype), out)
     if args.results:
         write_json(results, args.results)
     if out != args.out:

@@ -72,6 +72,28 @@ def save(content, path):
     write_whole(buffer.getbuffer(), path)
 
 
+def save_somewhere(save, path):
+    """save(path). Where that fails what would be lost goes into a new folder in one of the places at hand.
+
+    Raises OSError then, too, which names the file that was written.
+    """
+    try:
+        save(path)
+    except OSError as error:
+        for place in (None, os.curdir, os.path.expanduser("~"), "/var/tmp"):  # None is $TMPDIR, or /tmp
+            try:
+                rescued = Path(tempfile.mkdtemp(dir=place), Path(path).name).absolute()
+            except OSError:
+                continue
+            try:
+                save(rescued)
+            except OSError:
+                rescued.parent.rmdir()
+                continue
+            raise OSError(f"{path} can't be written, instead {rescued} was: {error}") from error
+        raise
+
+
 def load(path, device, kind=dict):
     """torch.load for what comes from outside, a dict or something of another `kind`: no code in the file is run.
 
@@ -184,7 +206,7 @@ def check_outputs(outputs, inputs=(), overwrite=False, resumed=(), make_folders=
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"expected a folder to write to, got the file {folder}")
         if not folder.exists():
-            raise FileNotFoundError(f"there is no folder {paths[0].parent} to write {paths[0].name} to")
+            raise FileNotFoundError(f"there is no folder {folder} to write {paths[0].name} to")
         for path in paths:
             if len(os.fsencode(path.name)) > os.pathconf(folder, "PC_NAME_MAX"):
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
