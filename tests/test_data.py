@@ -353,7 +353,7 @@ def test_camera_targets_of_several_draws_have_less_of_the_same_noise():
 
 @pytest.mark.parametrize("source", [fixed, clean, mixed, shots])
 def test_several_targets_go_with_fresh_pairs_only(source):
-    with pytest.raises(ValueError, match=f"fresh, varied, camera, people and grey, not with {source.__name__}"):
+    with pytest.raises(ValueError, match=f"fresh, varied, camera, grey and correlated, not with {source.__name__}"):
         Run(source=source, targets=2)
 
 

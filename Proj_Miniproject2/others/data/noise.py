@@ -243,12 +243,15 @@ def jpeg(image, quality, subsampling):
     return pixels_of(Image.open(file))
 
 
-def with_jpeg(images, share, generator):
-    """uint8 images (N, C, H, W), of which a share, drawn, went through a `jpeg` of any of the QUALITIES: three in five
-    with colours at half resolution, and one in four cut out of a larger picture, so that the blocks lie elsewhere."""
+def with_jpeg(images, shares, generator):
+    """uint8 images (N, C, H, W), each of which went through a `jpeg` of any of the QUALITIES in its share of all draws.
+
+    Three in five of these have colours at half resolution, and one in four is cut out of a larger picture, so that the
+    blocks lie elsewhere.
+    """
     images, (lowest, highest) = images.clone(), QUALITIES
     draws = torch.rand(len(images), 4, generator=generator).tolist()
-    for image, (chosen, quality, colours, cut) in zip(images, draws, strict=True):
+    for image, share, (chosen, quality, colours, cut) in zip(images, shares, draws, strict=True):
         if chosen < share:
             offset = int(32 * cut) if cut < 0.25 else 0  # 0 to 7
             moved = image.roll((offset, offset), (1, 2))

@@ -19,7 +19,7 @@ from .noise import (
 from .photos import PairStream, pairs_of, random_crops
 
 MIXED_SHARE, SIGMAS = 0.2, (3, 6, 12, 25)  # of the pairs in `mixed`, and their noise
-CROP = 96  # side of the images of `camera`, `people` and `grey`
+CROP = 96  # side of the images of `camera`, `grey` and `correlated`
 MOST_SIGMA, MOST_SHOT = 55, 45  # the strongest noise there, in grey levels; that of Poisson noise at mid-grey
 LUMA = 0.299, 0.587, 0.114  # the weights of red, green and blue in a grey picture (ITU-R BT.601, as JPEG and Pillow)
 BLOCKS = 6, 7, 8  # of `varied`
@@ -116,36 +116,18 @@ def camera(photos, run):
     return draw
 
 
-def people(photos, run):
-    """Pairs (pairs, 3, CROP, CROP) of photos at their full resolution with the noise of people's pictures.
-
-    Three in ten have noise that is independent in every value, as `gaussian_or_shot` draws it, with nine in ten
-    Gaussian; three in ten `developed_noise` with a root mean square log-uniform between 1 and 25 grey levels, and four
-    in ten `coloured_noise`, 0.7 to 22. Half of the inputs, which are uint8, went through a JPEG, but no target did.
-    """
-
-    def noises(clean, generator):
-        independent, developed, coloured = clean.tensor_split([round(0.3 * len(clean)), round(0.6 * len(clean))])
-        draw_independent = gaussian_or_shot(independent, 0.9, generator)
-        developed_rms = log_uniform(len(developed), 1, 25, generator)
-        coloured_rms = log_uniform(len(coloured), 0.7, 22, generator)
-
-        def noisy(n):
-            return torch.cat([
-                draw_independent(n),
-                developed + developed_noise(developed, developed_rms / n**0.5, generator),
-                coloured + coloured_noise(coloured, coloured_rms / n**0.5, generator),
-            ])  # fmt: skip
-
-        return noisy
-
-    return noisy_crops(photos, run, noises, jpegs=0.5)
-
-
 def grey(photos, run):
-    """As `people`, but grey: three equal channels, which have the same noise. Six in ten have noise that is independent
-    in every pixel, of which 85 in a hundred Gaussian, and four in ten `blurred_noise` with a root mean square
-    log-uniform between 0.7 and 25 grey levels. Three in ten of the inputs went through a grey JPEG."""
+    """Pairs (pairs, 3, CROP, CROP) of grey photos, three equal channels, at their full resolution with any noise.
+
+    Six in ten have noise that is independent in every pixel, as `gaussian_or_shot` draws it, of which 85 in a hundred
+    Gaussian; four in ten `blurred_noise` with a root mean square log-uniform between 0.7 and 25 grey levels. Three in
+    ten of the inputs, which are uint8, went through a JPEG, but no target did: its mean is the clean photo.
+    """
+    return grey_crops(photos, run, run.pairs)
+
+
+def grey_crops(photos, run, pairs):
+    """The `draw` of so many pairs of `grey`."""
 
     def noises(clean, generator):
         independent, blurred = clean.tensor_split([round(0.6 * len(clean))])
@@ -158,20 +140,55 @@ def grey(photos, run):
 
         return noisy
 
-    return noisy_crops(photos, run, noises, jpegs=0.3, make_grey=True)
+    return noisy_crops(photos, run, noises, [0.3] * pairs, make_grey=True)
+
+
+def correlated(photos, run):
+    """As `grey` for two in five pairs; the others are in colour, with the noise of developed photos and JPEGs.
+
+    Two in ten of these have independent noise and went through a JPEG; four in ten have `developed_noise` with a root
+    mean square log-uniform between 1 and 25 grey levels, four in ten `coloured_noise`, 0.7 to 22, and of both two in
+    five went through a JPEG.
+    """
+    greys, colours = 2 * run.pairs // 5, run.pairs - 2 * run.pairs // 5
+    independent, developed = round(0.2 * colours), round(0.6 * colours)
+
+    def noises(clean, generator):
+        parts = clean.tensor_split([independent, developed])
+        draw_independent = gaussian_or_shot(parts[0], 0.9, generator)
+        developed_rms = log_uniform(len(parts[1]), 1, 25, generator)
+        coloured_rms = log_uniform(len(parts[2]), 0.7, 22, generator)
+
+        def noisy(n):
+            return torch.cat([
+                draw_independent(n),
+                parts[1] + developed_noise(parts[1], developed_rms / n**0.5, generator),
+                parts[2] + coloured_noise(parts[2], coloured_rms / n**0.5, generator),
+            ])  # fmt: skip
+
+        return noisy
+
+    jpegs = [1.0] * independent + [0.4] * (colours - independent)
+    draw_colours, draw_greys = noisy_crops(photos, run, noises, jpegs), grey_crops(photos, run, greys)
+
+    def draw(epoch, clean=False):
+        both = draw_colours(epoch + 500_000, clean), draw_greys(epoch, clean)  # with seeds of their own
+        return tuple(torch.cat(parts) for parts in zip(*both, strict=True))
+
+    return draw
 
 
 def noisy_crops(photos, run, noises, jpegs, make_grey=False):
     """The `draw` of a source of crops. With `clean` its targets are the clean crops, float.
 
     noises: takes clean crops, float (N, C, CROP, CROP), and a generator, and returns a function `n -> noisy crops`,
-    float, which has an n-th of the variance: a draw for n = 1, or as the mean of n draws. jpegs: the share of the
-    inputs that go through a JPEG. make_grey: crops of one channel, which becomes three in the end.
+    float, which has an n-th of the variance: a draw for n = 1, or as the mean of n draws. jpegs: the shares of the
+    inputs that go through a JPEG, one for each pair. make_grey: crops of one channel, which becomes three in the end.
     """
 
     def draw(epoch, clean=False):
         generator = torch.Generator().manual_seed(stream_seed(run, epoch))
-        crops = random_crops(photos, run.pairs, CROP, generator).float()
+        crops = random_crops(photos, len(jpegs), CROP, generator).float()
         if make_grey:
             crops = (crops * torch.tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
         noisy = noises(crops, generator)
@@ -213,4 +230,4 @@ def shots(scenes, run):
     return draw
 
 
-SEVERAL_TARGETS = fresh, varied, camera, people, grey
+SEVERAL_TARGETS = fresh, varied, camera, grey, correlated

@@ -8,14 +8,14 @@ from ..data.files import load
 from ..data.metrics import psnr
 from ..data.noise import gaussian_noise
 from ..data.photos import PairStream, random_crops, split
-from ..data.sources import CROP, camera, grey, people, shots
+from ..data.sources import CROP, camera, correlated, grey, shots
 from ..data.sources import clean as with_clean
 from ..networks import take_common_channels, turned
 from ..training.by_recipe import fingerprint
 from ..training.processes import check_alike, joined, mean, own, processes, rank
 
 VALIDATION_PAIRS, VALIDATION_SEED = 1000, 123
-VALIDATION_CROPS = 300  # of `people` and `grey`
+VALIDATION_CROPS = 300  # of `grey` and `correlated`
 NOISY_SHARE = 0.25  # of the targets in self-distillation
 
 
@@ -33,11 +33,11 @@ def turned_prediction(model, images, generator):
 
 def validation(photos, run):
     """(noisy, clean) of photos set aside: as the course made them, or for a camera's noise with sigma = 25, or with all
-    the noises of `people` or `grey`. Of scenes set aside there is no clean image: another shot stands for it, whose
+    the noises of `grey` or `correlated`. Of scenes set aside there is no clean image: another shot stands for it, whose
     noise bounds the PSNR."""
     if run.source is shots:
         return shots(photos, replace(run, pairs=min(run.pairs, VALIDATION_PAIRS)))(VALIDATION_SEED)
-    if run.source in (people, grey):
+    if run.source in (grey, correlated):
         return run.source(photos, replace(run, pairs=VALIDATION_CROPS))(VALIDATION_SEED, clean=True)
     if run.source is camera:
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
