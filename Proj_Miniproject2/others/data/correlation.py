@@ -1,0 +1,35 @@
+"""What a picture shows of its noise: whether neighbouring pixels share it."""
+
+BLOCK = 16  # side of the blocks of which the flattest are looked at
+FLAT = 10  # one in so many is flat
+FAR = 4  # pixels: so far apart, noise has hardly anything in common
+FAINT = 0.5  # squared grey levels: what rounding does to a difference
+
+
+def correlation(pixels):
+    """How much the noise of neighbouring pixels has in common: from about 0, if it is independent, to 1.
+
+    pixels: (C, H, W), three channels or one, in grey levels. Where a picture is flat, differences of pixels are those
+    of their noise: with variance v and correlation r at a distance, their mean square is 2 v (1 - r). So the ratio of
+    neighbours' to that of pixels FAR apart tells r, in the flattest blocks. Of colours it is the differences of the
+    channels, which edges hardly touch. A picture without noise seems to be correlated, as neighbours are alike; one
+    that is smaller than a block and FAR more tells nothing: 1.
+    """
+    pixels = pixels.float()
+    channels = pixels if len(pixels) == 1 else pixels[::2] - pixels[1:2]
+    if min(pixels.shape[1:]) < BLOCK + FAR:
+        return 1.0
+    near, far = (squares(channels, distance) for distance in (1, FAR))
+    flattest = (near + far).argsort()[: max(len(far) // FLAT, 1)]
+    return 1 - (near[flattest].sum() / (far[flattest].sum() + FAINT * len(flattest))).item()
+
+
+def squares(channels, distance):
+    """The mean squared difference of pixels so far apart, down and to the right: one number for each block."""
+    corner = channels[:, :-FAR, :-FAR]
+    _, height, width = corner.shape
+    down = channels[:, distance:, :][:, :height, :width] - corner
+    right = channels[:, :, distance:][:, :height, :width] - corner
+    both = (down.square() + right.square()).sum(0)
+    height, width = (n // BLOCK * BLOCK for n in both.shape)
+    return both[:height, :width].unflatten(1, (-1, BLOCK)).unflatten(0, (-1, BLOCK)).mean((1, 3)).flatten() / 2

@@ -1,0 +1,42 @@
+"""What a picture shows of its noise: `data.correlation` beside closed forms and beside noise that is drawn."""
+
+import pytest
+import torch
+
+from Proj_Miniproject2.others.data.correlation import correlation
+from Proj_Miniproject2.others.data.noise import developed_noise, gaussian_noise, jpeg, to_uint8
+from Proj_Miniproject2.others.data.scenes import draw_scenes
+
+ALIKE = 0.3  # from here on `denoising` takes noise for correlated
+
+
+def normal(*shape, seed=0):
+    return torch.empty(shape).normal_(generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("share", [0, 0.2, 0.5, 1])
+def test_of_flat_pictures_it_is_that_of_the_noise(channels, share):
+    """Of a moving sum of two pixels, of which one counts less, in both directions."""
+    white = normal(channels, 301, 211)
+    noise = white[:, 1:] + share * white[:, :-1]
+    noise = noise[..., 1:] + share * noise[..., :-1]
+    expected = share / (1 + share**2)
+    assert correlation(120 + 9 * noise) == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.parametrize("sigma", [3, 8, 25, 50])
+def test_independent_noise_of_colours_is_told_from_a_camera_s(sigma):
+    for i, scene in enumerate(draw_scenes(4, size=193, seed=sigma)):
+        generator = torch.Generator().manual_seed(i)
+        assert abs(correlation(gaussian_noise(scene, sigma, generator))) < ALIKE
+        scene = scene[:, :192, :192].float()[None]
+        noisy = to_uint8(scene + developed_noise(scene, torch.full((1, 1, 1, 1), float(sigma)), generator))[0]
+        assert correlation(noisy) > ALIKE and correlation(jpeg(noisy, 90, 2)) > ALIKE
+
+
+def test_what_tells_nothing_seems_correlated():
+    assert correlation(torch.full((3, 64, 64), 77, dtype=torch.uint8)) == 1
+    assert correlation(normal(3, 19, 400)) == correlation(normal(1, 5, 5)) == 1
+    scene = draw_scenes(1, size=200)[0]
+    assert correlation(scene.float().mean(0, keepdim=True)) > ALIKE
