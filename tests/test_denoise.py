@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageOps, JpegImagePlugin
 
 from Proj_Miniproject2.model import Model
+from Proj_Miniproject2.others import denoising
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.commands import denoise
 from Proj_Miniproject2.others.data.files import save
@@ -314,7 +315,7 @@ def test_found_out_before_any_work(what, weights, tmp_path, capsys, monkeypatch)
     def work(*arguments):
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr(denoise, "denoise", work)
+    monkeypatch.setattr(denoise, "denoise_image", work)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     Image.fromarray(pixels()).save(tmp_path / "a.png")
@@ -402,13 +403,14 @@ def test_24_megapixels_in_a_gigabyte(tmp_path):
     code = """if True:
         import resource
         from PIL import Image
-        from Proj_Miniproject2.others.commands.denoise import denoise, side_by_side
+        from Proj_Miniproject2.others.commands.denoise import side_by_side
+        from Proj_Miniproject2.others.denoising import denoise_image
         from Proj_Miniproject2.others.networks import PhotoUNet
 
         image, model = Image.linear_gradient("L").resize((6000, 4000)).convert("RGB"), PhotoUNet()
         image.putpixel((0, 0), (1, 2, 3))  # not grey
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        side_by_side(image, denoise(model, image, lambda tiles: tiles[20:22]))
+        side_by_side(image, denoise_image([model] * 2, image, lambda tiles: tiles[20:22]))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -422,7 +424,7 @@ def test_the_output_is_the_models(grey):
     model = UNet()
     expected = model.predict(torch.tensor(np.asarray(image.convert("RGB"))).permute(2, 0, 1)[None])[0]
     expected = expected.mean(0) if grey else expected.permute(1, 2, 0)
-    assert (np.asarray(denoise.denoise(model, image)) == expected.round().numpy()).all()
+    assert (np.asarray(denoising.denoise_image([model] * 2, image)) == expected.round().numpy()).all()
 
 
 class Darkening(UNet):
@@ -441,7 +443,7 @@ def test_strength_blends_or_goes_on(strength, mode):
     before = np.asarray(image)[..., :3].astype(float)
     once = np.round(before / 3)
     expected = before + strength * (before / 3 - before) if strength <= 1 else once + (strength - 1) * (once / 3 - once)
-    found = denoise.denoise(Darkening(), image, strength=strength)
+    found = denoising.denoise_image([Darkening()] * 2, image, strength=strength)
     assert found.mode == image.mode and np.abs(np.asarray(found)[..., :3] - expected).max() <= 0.5001
     if strength == 0:
         assert found.tobytes() == image.tobytes()
@@ -449,7 +451,7 @@ def test_strength_blends_or_goes_on(strength, mode):
 
 def test_strength_is_an_option(weights, tmp_path, monkeypatch):
     Image.fromarray(pixels()).save(tmp_path / "a.png")
-    monkeypatch.setattr(denoise, "trained", lambda network, path: Darkening())
+    monkeypatch.setattr(denoising, "trained", lambda network, path: Darkening())
     values = {}
     for options in ([], ["--strength", "1"], ["--strength", "0.25"], ["--strength=2"]):
         run(weights, tmp_path / "a.png", "--out", tmp_path / "out", "--overwrite", *options)
@@ -479,7 +481,7 @@ def test_grey_pictures_go_through_the_weights_for_grey(tmp_path, monkeypatch):
         model.pieces = lambda images, progress: used.append((network, path)) or []
         return model
 
-    monkeypatch.setattr(denoise, "trained", trained)
+    monkeypatch.setattr(denoising, "trained", trained)
     grey = Image.fromarray(pixels(channels=1))
     almost = grey.convert("RGB")
     almost.putpixel((3, 4), (7, 7, 8))
@@ -493,6 +495,6 @@ def test_grey_pictures_go_through_the_weights_for_grey(tmp_path, monkeypatch):
         main(["denoise", str(tmp_path / f"{name}.png"), "--out", str(tmp_path / "out")])
     main(["denoise", str(tmp_path / "l.png"), "--out", str(tmp_path / "2"), "--network", "resnet"])
     main(["denoise", str(tmp_path / "l.png"), "--out", str(tmp_path / "3"), "--weights", "mine.pth"])
-    assert used == [(name, None) for name in ("grey", "grey", "photo", "photo", "resnet")] + [
+    assert used == [(name, None) for name in ("camera", "camera", "photo", "photo", "resnet")] + [
         ("photo", Path("mine.pth"))
     ]

@@ -346,15 +346,15 @@ def test_resume_does_what_is_missing(weights, tmp_path, capsys, monkeypatch):  #
     (tmp_path / "in").mkdir()
     for name in "abcd":
         smooth().save(tmp_path / "in" / f"{name}.png")
-    seen, plain = [], denoise.denoise
+    seen, plain = [], denoise.denoise_image
 
-    def interrupted(model, image, *arguments):
+    def interrupted(models, image, *arguments):
         seen.append(image)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return plain(model, image, *arguments)
+        return plain(models, image, *arguments)
 
-    monkeypatch.setattr(denoise, "denoise", interrupted)
+    monkeypatch.setattr(denoise, "denoise_image", interrupted)
     call = lambda *options: run(weights, tmp_path / "in", "--out", tmp_path / "out", *options)  # noqa: E731
     assert "--resume goes on" in refused(capsys, call, 130)
     assert names(tmp_path / "out") == ["a.png", "b.png"]

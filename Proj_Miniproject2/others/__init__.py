@@ -6,6 +6,7 @@
     training/      recipes, optimisers, losses, initialisations, checkpoints, several processes
     data/          pictures in and out, and where pairs come from: photos, shots, noises, drawn scenes
     fast/          convolutions in less time
+    denoising.py   pictures in memory, denoised: the public `denoise`
     networks.py    larger networks, of the blocks of `model.py` alone
 
 Each imports from those below it only.

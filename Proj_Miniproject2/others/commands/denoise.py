@@ -15,60 +15,19 @@ import time
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from ...model import check_int
 from ..data.files import Incomplete, check_outputs
 from ..data.pictures import (
     WEBP_QUALITY,
-    image_of,
-    in_mode,
     is_sidecar,
     photo_paths,
-    pixels_of,
     read_image,
     write_image,
 )
 from ..data.progress import progress
+from ..denoising import check_strength, chosen, denoise_image
 from ..networks import NETWORKS
-from . import add_overwrite, trained
-
-
-def chosen(network=None, weights=None):
-    """The models for pictures in colour and for grey ones: with a network or weights, one for both."""
-    if network or weights:
-        return [trained(network or "photo", weights)] * 2
-    return [trained("photo"), trained("grey")]
-
-
-def denoise(model, image, progress=iter, grey_model=None, strength=1):
-    """What the model makes of a Pillow image as `read_image` gives it: one of the same mode, with the same alpha.
-
-    Grey pixels alone give grey ones, also in an RGB image. progress: as for `Model.predict`, in each pass. grey_model:
-    the one for images of grey pixels, if it is another. strength: 1 for the model's result, 2 for what it makes of that
-    in a second pass, 0 for the image as it is, and in between for a blend.
-    """
-    pixels = pixels_of(in_mode(image, "RGB"))
-    if bool((pixels[1:] == pixels[0]).all()):
-        pixels, model = pixels[:1], grey_model or model
-    for share in (min(strength, 1), strength - 1):
-        if share > 0:
-            pixels = nearer(model, pixels, share, progress)
-    result = in_mode(image_of(pixels), image.mode.removesuffix("A"))
-    if image.mode.endswith("A"):
-        result.putalpha(image.getchannel("A"))
-    result.info, result.format = image.info, image.format
-    return result
-
-
-def nearer(model, pixels, share, progress):
-    """uint8 pixels (C, H, W), of one channel or three, after a share of the way to what the model makes of them."""
-    noisy, output = pixels[None], torch.empty_like(pixels)[None]
-    three = noisy.expand(-1, 3, -1, -1)
-    for place, piece in model.pieces(three, progress):  # not `predict`, whose float32 takes four times as much
-        clean = piece if len(pixels) == 3 else piece.mean(1, keepdim=True)
-        output[place] = noisy[place].to(clean).lerp(clean, share).round_()
-    return output[0]
+from . import add_overwrite
 
 
 def side_by_side(before, after):
@@ -165,8 +124,7 @@ def main(args):
     begin, done = time.perf_counter(), 0
     if args.quality is not None:
         check_int("quality", args.quality, 1, 100)
-    if not 0 <= args.strength <= 2:
-        raise ValueError(f"strength must lie in [0, 2], got {args.strength}")
+    check_strength(args.strength)
     models = chosen(args.network, args.weights)
     jobs, errors = plan(args.images, args.out, args.compare)
     if not jobs and not errors:
@@ -185,7 +143,7 @@ def main(args):
             output.parent.mkdir(parents=True, exist_ok=True)
             before = read_image(file)
             bar = partial(progress, desc=file.name, unit="tile", leave=False)
-            after = denoise(models[0], before, bar, models[1], args.strength)
+            after = denoise_image(models, before, bar, args.strength)
             if output not in there:
                 write_image(after, output, args.quality)
             done, so_far = done + 1, "is denoised, but not compared: "
@@ -196,7 +154,7 @@ def main(args):
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
             failed.append(f"{file}: {so_far}{' '.join(str(error).split()) or type(error).__name__}")
     there = f", {len(jobs) - len(todo)} were there already" if args.resume else ""
-    print(f"{done} pictures denoised in {time.perf_counter() - begin:.0f} s{there}")
+    print(f"{done} picture{'s' * (done != 1)} denoised in {time.perf_counter() - begin:.0f} s{there}")
     if failed:
         things = "pictures and folders" if errors else "pictures"
         raise Incomplete(f"{len(failed)} of {len(jobs) + len(errors)} {things} failed:\n" + "\n".join(failed))

@@ -12,8 +12,9 @@ from ..data.files import check_outputs, read_pair, write_json
 from ..data.metrics import psnr
 from ..data.noise import block_mean, gaussian_noise, pixel_noise, poisson_noise
 from ..data.photos import load_photos
+from ..denoising import trained
 from ..networks import NETWORKS
-from . import add_overwrite, pictures_in, trained
+from . import add_overwrite, pictures_in
 
 SEED = 7
 

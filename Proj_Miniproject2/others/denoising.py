@@ -1,0 +1,204 @@
+"""Pictures in memory, denoised: by which weights, in which range, and what stays as it is.
+
+`denoise` is the package's public function; the command of that name does the same with files.
+"""
+
+import sys
+
+import torch
+
+from ..model import FLOATS
+from .data.pictures import image_of, in_mode, pixels_of
+from .data.ranges import seen
+from .networks import NETWORKS
+
+DTYPES = (torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.int16, torch.int32, *FLOATS)
+NUMPY_DTYPES = "uint8 uint16 uint32 int8 int16 int32 float16 float32 float64".split()
+
+
+def denoise(picture, *, weights=None, strength=1, pages=False):
+    """A noisy picture, denoised: the same kind of thing, of the same shape, dtype and range.
+
+    Args:
+        picture: a NumPy array (H, W) or (H, W, C); a tensor (H, W) or (C, H, W), as torch has them; or a Pillow image
+            of mode L, LA, RGB, RGBA, I;16, I or F. C is 1 for grey, 3 for colours, 2 and 4 for these and transparency,
+            which stays as it is. Integers of 8, 16 or 32 bits, or floats
+        weights: a file of weights of the network photo, as `noise2noise train --shots` writes, instead of those shipped
+        strength: 0 leaves the picture as it is, 1 gives the network's result, values between a blend; 2 denoises the
+            result once more
+        pages: whether the first axis counts pictures, each denoised by itself: arrays (P, H, W) or (P, H, W, C),
+            tensors (P, H, W) or (P, C, H, W)
+
+    The range of uint8 is [0, 255]. Any other dtype may have any range, which is found for each picture by itself, see
+    `data.ranges.seen`: units and offset don't matter. The picture loses what the network, which doesn't see them so,
+    takes away: hot pixels stay as far above what is around them, NaN and infinities stay, and a constant picture stays
+    as it is. Integers are rounded, and end where their dtype does.
+
+    Raises TypeError or ValueError for anything else, and for weights of another network; OSError if they can't be read.
+    """
+    check_strength(strength)
+    if isinstance(picture, torch.Tensor):
+        if picture.dtype not in DTYPES or picture.layout != torch.strided or picture.is_meta:
+            raise TypeError(f"expected a dense tensor of {', '.join(NUMPY_DTYPES)}, got {picture.dtype}")
+        one, axis = denoise_pixels, -3
+    elif is_instance(picture, "numpy", "ndarray"):
+        check_array(picture)
+        one, axis = denoise_array, -1
+    elif is_instance(picture, "PIL.Image", "Image"):
+        if pages:
+            raise ValueError("a Pillow image is one picture: pages=True goes with arrays and tensors")
+        return denoise_any_image(picture, weights, strength)
+    else:
+        raise TypeError(f"expected a NumPy array, a tensor or a Pillow image, got {type(picture).__name__}")
+    shape = picture.shape[1:] if pages else picture.shape
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[axis] not in (1, 2, 3, 4)) or 0 in picture.shape:
+        expected = "(H, W) or (H, W, C)" if axis == -1 else "(H, W) or (C, H, W)"
+        many = " after the first axis, which counts the pages" if pages else ": pages=True takes several"
+        raise ValueError(f"expected a picture {expected}, C from 1 to 4{many}, got {tuple(picture.shape)}")
+    models = chosen(weights=weights)
+    if not pages:
+        return one(models, picture, strength=strength)
+    result = picture.detach().clone() if axis == -3 else picture.copy()
+    for place, page in enumerate(picture):
+        result[place] = one(models, page, strength=strength)
+    return result
+
+
+def denoise_any_image(image, weights, strength):
+    """As `denoise`, for a Pillow image."""
+    if image.mode in ("L", "LA", "RGB", "RGBA"):
+        return denoise_image(chosen(weights=weights), image, strength=strength)
+    if image.mode not in ("I;16", "I", "F"):
+        raise ValueError(
+            f"expected a Pillow image of mode L, LA, RGB, RGBA, I;16, I or F, got {image.mode}: convert it"
+        )
+    import numpy as np
+    from PIL import Image
+
+    result = Image.fromarray(denoise_array(chosen(weights=weights), np.asarray(image), strength=strength))
+    result.info, result.format = image.info, image.format
+    return result
+
+
+def is_instance(thing, module, name):
+    """Whether a thing is of a class of a module that may not even be there: who has none of it needs none."""
+    return isinstance(thing, getattr(sys.modules.get(module), name, ()))
+
+
+def check_strength(strength):
+    if not 0 <= strength <= 2:
+        raise ValueError(f"strength must lie in [0, 2], got {strength}")
+
+
+def check_array(array):
+    """TypeError unless it is a plain NumPy array of a dtype that can be denoised."""
+    if array.dtype.name not in NUMPY_DTYPES:
+        raise TypeError(f"expected an array of {', '.join(NUMPY_DTYPES)}, got {array.dtype}")
+    if hasattr(array, "mask"):
+        raise TypeError("expected an array without a mask: array.filled(nan) has NaN there, which stay")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Which weights
+
+
+def chosen(network=None, weights=None):
+    """The models for pictures in colour and for grey ones: with a network or weights, one for both."""
+    if network or weights:
+        return [trained(network or "photo", weights)] * 2
+    return [trained("photo"), trained("camera")]
+
+
+def trained(network, path=None):
+    """The model of that name in `NETWORKS`, with the weights of a file, or those shipped.
+
+    Raises as `Model.load_weights`, and says whose weights they are if those of another of the networks.
+    """
+    model = NETWORKS[network]()
+    path = path or model.PRETRAINED
+    try:
+        model.load_weights(path)
+    except ValueError as error:
+        fitting = [name for name, kind in NETWORKS.items() if fits(kind, path)]
+        if not fitting:
+            raise
+        raise ValueError(f"{path} does not hold the weights of this network: try --network {fitting[0]}") from error
+    return model
+
+
+def fits(kind, path):
+    """Whether a file holds weights of that class of models."""
+    try:
+        kind().load_weights(path)
+    except ValueError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# One picture
+
+
+def denoise_image(models, image, progress=iter, strength=1):
+    """What the models make of a Pillow image of mode L, LA, RGB or RGBA: one of the same mode, with the same alpha, and
+    with what `write_image` needs. progress: as for `Model.predict`, in each pass."""
+    pixels = pixels_of(in_mode(image, image.mode.removesuffix("A")))
+    result = image_of(denoise_pixels(models, pixels, progress, strength))
+    if image.mode.endswith("A"):
+        result.putalpha(image.getchannel("A"))
+    result.info, result.format = image.info, image.format
+    return result
+
+
+def denoise_array(models, array, progress=iter, strength=1):
+    """As `denoise_pixels`, for a NumPy array (H, W) or (H, W, C), in any order of its bytes."""
+    native = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
+    pixels = native if native.dim() == 2 else native.movedim(2, 0)
+    result = denoise_pixels(models, pixels, progress, strength)
+    result = result if native.dim() == 2 else result.movedim(0, 2)
+    return result.numpy().astype(array.dtype, order="C")
+
+
+def denoise_pixels(models, pixels, progress=iter, strength=1):
+    """What the models make of pixels (H, W) or (C, H, W) of any of DTYPES, see `denoise`: of that shape and dtype."""
+    if pixels.dim() == 2:
+        return denoise_pixels(models, pixels[None], progress, strength)[0]
+    colours = pixels.detach()[: 1 if len(pixels) < 3 else 3]
+    if pixels.dtype == torch.uint8:
+        result = passed(models, colours, progress, strength).expand_as(colours)
+    else:
+        before = colours.to("cpu", torch.float64)
+        values, scale = seen(before)
+        if not scale:
+            return pixels.detach().clone()
+        change = passed(models, values, progress, strength).double() - values
+        limits = (torch.finfo if pixels.is_floating_point() else torch.iinfo)(pixels.dtype)
+        result = before + scale * change
+        result = result if pixels.is_floating_point() else result.round_()
+        result = torch.where(before.isfinite(), result.clamp(limits.min, limits.max), before).to(pixels)
+    return torch.cat([result, pixels.detach()[len(result) :]]) if len(pixels) % 2 == 0 else result
+
+
+def passed(models, pixels, progress, strength):
+    """Pixels (C, H, W) of one channel or three, uint8 or float32 in [0, 255], after as many passes as the strength has.
+
+    Pixels that are grey are kept so, and go through the second model: of three equal channels one is returned.
+    """
+    model, grey_model = models
+    if bool((pixels[1:] == pixels[0]).all()):
+        pixels, model = pixels[:1], grey_model
+    for share in (min(strength, 1), strength - 1):
+        if share > 0:
+            pixels = nearer(model, pixels, share, progress)
+    return pixels
+
+
+def nearer(model, pixels, share, progress):
+    """Pixels as for `passed`, after a share of the way to what the model makes of them."""
+    noisy, output = pixels[None], torch.empty_like(pixels)[None]
+    three = noisy.expand(-1, 3, -1, -1)
+    for place, piece in model.pieces(three, progress):  # not `predict`, whose float32 takes four times as much
+        clean = piece if len(pixels) == 3 else piece.mean(1, keepdim=True)
+        mixed = noisy[place].to(clean).lerp(clean, share)
+        output[place] = mixed if pixels.is_floating_point() else mixed.round_()
+    return output[0]
