@@ -6,7 +6,11 @@ hold 256 colours, as PNGs. Each is turned upright. Grey stays grey, transparency
 EXIF data (but for thumbnails) and XMP data, the resolution, comments of JPEGs, and texts, gamma and chromaticities of
 PNGs. Whatever else a file may hold is left out.
 
-What would lose something (16 bits a value, CMYK, several pages, an animation), and what can't be read or written, is
+Measured pictures come out as they were, too, with `pip install '.[measured]'`: PNGs of 16 bits; TIFFs of 8, 16 or 32
+bits and of floats, with all their pages, axes and tags; and .npy, whose last axis is of channels if it is 4 at most,
+and where the axes before the rows count pages. But for 8 bits each page is denoised in the range that it has.
+
+What would lose something (CMYK, an animation, 16 bits a value in other files), and what can't be read or written, is
 named at the end; the others are done, and the exit status is 1. Files that systems leave beside pictures (._NAME,
 Thumbs.db, .DS_Store, desktop.ini) are passed over.
 """
@@ -16,7 +20,8 @@ from functools import partial
 from pathlib import Path
 
 from ...model import check_int
-from ..data.files import Incomplete, check_outputs
+from ..data.files import Incomplete, check_outputs, whole
+from ..data.measured import measured
 from ..data.pictures import (
     WEBP_QUALITY,
     is_sidecar,
@@ -25,7 +30,7 @@ from ..data.pictures import (
     write_image,
 )
 from ..data.progress import progress
-from ..denoising import check_strength, chosen, denoise_image
+from ..denoising import check_strength, chosen, denoise_array, denoise_image
 from ..networks import NETWORKS
 from . import add_overwrite
 
@@ -38,6 +43,21 @@ def side_by_side(before, after):
     both.paste(after, (after.width, 0))
     both.info, both.format = after.info, after.format
     return both
+
+
+def denoise_stack(models, stack, output, progress, strength):
+    """Denoise all pages of what `measured` gives, and write them to a file."""
+    with whole(output) as file:
+        stack.write((denoise_array(models, page, progress, strength) for page in stack.pages()), file)
+
+
+def compare_stack(stack, output):
+    """Write the pages of what `measured` gives beside those of `output`, which was made of them."""
+    import numpy as np
+
+    both = (np.concatenate(pages, 1) for pages in zip(stack.pages(), measured(output).pages(), strict=True))
+    with whole(compared(output)) as file:
+        stack.write(both, file, twice=True)
 
 
 def plan(images, out, compare):
@@ -66,7 +86,7 @@ def targets(output, compare):
 
 def pictures(folder, out, onerror):
     """The pictures in a folder, but for those that an earlier run wrote to a folder `out` within it."""
-    found, out = photo_paths(folder, onerror), out.resolve()
+    found, out = photo_paths(folder, onerror, {".npy"}), out.resolve()
     return found if folder.resolve() == out else [p for p in found if not p.parent.resolve().is_relative_to(out)]
 
 
@@ -115,8 +135,8 @@ def add_arguments(parser):
     parser.add_argument(
         "--network",
         choices=NETWORKS,
-        help="The network that denoises (photo; without --weights grey for pictures without colours): report, unet and "
-        "resnet are for the course's small images.",
+        help="The network that denoises (photo for independent noise, camera for all other, as the picture shows it): "
+        "report, unet and resnet are for the course's small images.",
     )
 
 
@@ -141,13 +161,18 @@ def main(args):
         so_far = ""
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            before = read_image(file)
             bar = partial(progress, desc=file.name, unit="tile", leave=False)
-            after = denoise_image(models, before, bar, args.strength)
-            if output not in there:
+            stack = measured(file)
+            before = None if stack else read_image(file)
+            after = None if stack else denoise_image(models, before, bar, args.strength)
+            if output not in there and stack:
+                denoise_stack(models, stack, output, bar, args.strength)
+            elif output not in there:
                 write_image(after, output, args.quality)
             done, so_far = done + 1, "is denoised, but not compared: "
-            if args.compare and compared(output) not in there:
+            if args.compare and compared(output) not in there and stack:
+                compare_stack(stack, output)
+            elif args.compare and compared(output) not in there:
                 write_image(side_by_side(before, after), compared(output), args.quality)
         except ImportError:  # an extra is missing
             raise

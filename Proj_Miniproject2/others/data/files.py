@@ -22,15 +22,20 @@ from ...model import check_kind
 
 
 def write_whole(content, path):
-    """Write bytes to a file, which is replaced in one go: it is there whole or not at all, even if the machine fails.
+    """Write bytes to a file by `whole`. What is no file but takes bytes as they come, see `is_stream`, is written as it
+    is. OSError if it can't be."""
+    with open(path, "wb") if is_stream(path) else whole(path) as file:
+        file.write(content)
 
-    A link stays, and its target is written; the old file's mode stays, and its owner where that is allowed. What is no
-    file but takes bytes as they come, see `is_stream`, is written as it is. OSError if it can't be.
+
+@contextlib.contextmanager
+def whole(path):
+    """A new binary file for what `path` will hold, which is replaced in one go when all is written: it is there whole
+    or not at all, even if the machine fails.
+
+    A link stays, and its target is written; the old file's mode stays, and its owner where that is allowed. OSError if
+    it can't be written.
     """
-    if is_stream(path):
-        with open(path, "wb") as stream:
-            stream.write(content)
-        return
     path = Path(os.path.realpath(path))
     partial = path.with_name(f"{secrets.token_hex(8)}.part")  # nobody else's, in this or another process or machine
     try:
@@ -40,7 +45,7 @@ def write_whole(content, path):
                     os.chown(partial, path.stat().st_uid, path.stat().st_gid)
                 with contextlib.suppress(OSError):  # some file systems know neither
                     shutil.copymode(path, partial)
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
