@@ -105,6 +105,7 @@ def test_pixels_that_no_output_reads_change_nothing(channels, kernel, stride, si
         (Conv2d, (3, 48, 2), (1, 3, 32, 32), 50),
         (Conv2d, (16, 32, 3, 1, 1), (1, 16, 16, 16), 50),
         (TransposeConv2d, (3, 3, 3), (1, 3, 32, 32), 300),
+        (TransposeConv2d, (3, 16, 3, 1, 1), (1, 3, 64, 64), 300),
     ],
 )
 def test_small_single_images_are_torchs_at_the_course_s_own_tolerance(block, arguments, shape, seeds):
