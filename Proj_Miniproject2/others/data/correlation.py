@@ -14,7 +14,7 @@ def correlation(pixels):
     of their noise: with variance v and correlation r at a distance, their mean square is 2 v (1 - r). So the ratio of
     neighbours' to that of pixels FAR apart tells r, in the flattest blocks. Of colours it is the differences of the
     channels, which edges hardly touch. A picture without noise seems to be correlated, as neighbours are alike; one
-    that is smaller than a block and FAR more tells nothing: 1.
+    that is empty, or smaller than a block and FAR more, tells nothing: 1.
     """
     top, left = (max(n - MIDDLE, 0) // 2 for n in pixels.shape[1:])
     pixels = pixels[:, top : top + MIDDLE, left : left + MIDDLE].float()
@@ -22,6 +22,9 @@ def correlation(pixels):
     if min(pixels.shape[1:]) < BLOCK + FAR:
         return 1.0
     near, far = (squares(channels, distance) for distance in (1, FAR))
+    near, far = near[far > 0], far[far > 0]  # what is empty, as borders are, shows no noise
+    if not len(far):
+        return 1.0
     flattest = (near + far).argsort()[: max(len(far) // FLAT, 1)]
     return 1 - (near[flattest].sum() / (far[flattest].sum() + FAINT * len(flattest))).item()
 
