@@ -2,8 +2,9 @@
 
     python -m benchmarks.pictures
 
-In the first the noise is the course's: one pixel of each block; the clean image has the mean of all. In the second it
-is Gaussian, sigma = 25, at the full resolution, and BM3D is told so. The photos are free: astronaut (NASA, public
+In picture.png the noise is the course's: one pixel of each block; the clean image has the mean of all. In photos.png
+it is what people have: that of a developed photo, as a JPEG, and grey noise, Gaussian with sigma = 25. BM3D is told the
+root mean square. The photos are free: astronaut (NASA, public
 domain) and coffee (Rachel Michetti, CC0). Needs the extra "figures" and bm3d.
 """
 
@@ -12,12 +13,12 @@ from pathlib import Path
 import torch
 
 from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.noise import block_mean, gaussian_noise, pixel_noise
+from Proj_Miniproject2.others.data.noise import block_mean, developed_noise, jpeg, pixel_noise, to_uint8
 from Proj_Miniproject2.others.networks import NETWORKS
 
 RESULTS = Path(__file__).with_name("results")
 PHOTOS, SIDE, BLOCK = ("astronaut", "coffee"), 400, 4
-SIGMA, CUT = 25, (slice(60, 260), slice(140, 380))  # the part of a photo that is shown
+SIGMA, RMS, CUT = 25, 12, (slice(60, 260), slice(140, 380))  # the last is the part of a photo that is shown
 SHIPPED = {"ours": NETWORKS["report"], "ours, U-Net": NETWORKS["unet"]}
 
 
@@ -36,27 +37,36 @@ def panels(photo):
     return [(name, image[0], psnr(image, clean)) for name, image in images.items()] + [("clean", clean[0], None)]
 
 
-def photo_panels(photo):
-    """As `panels`, for a photo at full resolution."""
+def as_developed(clean, generator):
+    """A part of a photo (3, H, W) as a camera's JPEG with a lot of noise, and as it is: pairs of uint8."""
+    rms = torch.full((1, 1, 1, 1), float(RMS))
+    return jpeg(to_uint8(clean + developed_noise(clean[None].float(), rms, generator)[0]), 90, 2), clean
+
+
+def photo_panels(photo, kind, rms):
+    """As `panels`, for a photo at full resolution with a `kind` of noise."""
     from .photos import bm3d, ours
 
-    clean = torch.tensor(photo)[CUT]
-    noisy = gaussian_noise(clean, SIGMA, torch.Generator().manual_seed(0))
-    images = {"noisy": noisy} | {
-        name: torch.tensor(make()(noisy.numpy(), SIGMA)).clamp(0, 255)
-        for name, make in (("BM3D", bm3d), ("ours", ours))
-    }
-    chw = clean.permute(2, 0, 1)
-    found = [(name, image.permute(2, 0, 1)) for name, image in images.items()]
-    return [(name, image, psnr(image[None], chw[None])) for name, image in found] + [("clean", chw, None)]
+    noisy, clean = kind(torch.tensor(photo)[CUT].permute(2, 0, 1), torch.Generator().manual_seed(0))
+    shown = noisy[0] if len(noisy) == 1 else noisy.permute(1, 2, 0)
+    images = {"noisy": noisy}
+    for name, make in (("BM3D", bm3d), ("ours", ours)):
+        image = torch.tensor(make()(shown.numpy(), rms)).clamp(0, 255)
+        images[name] = image[None] if image.dim() == 2 else image.permute(2, 0, 1)
+    found = [(name, image.expand(3, -1, -1), psnr(image[None], clean[None])) for name, image in images.items()]
+    return [*found, ("clean", clean.expand(3, -1, -1), None)]
 
 
 def main():
     from skimage import data
 
+    from .photos import grey
+
     photos = [getattr(data, name)() for name in PHOTOS]
     draw([panels(photo) for photo in photos], RESULTS / "picture.png")
-    draw([photo_panels(photo) for photo in photos], RESULTS / "photos.png")
+    kinds = (as_developed, RMS), (lambda photo, generator: grey(photo, SIGMA, generator), SIGMA)
+    rows = [photo_panels(photo, *kind) for photo, kind in zip(photos, kinds, strict=True)]
+    draw(rows, RESULTS / "photos.png")
 
 
 def draw(rows, path):

@@ -77,15 +77,34 @@ def trainings():
 
 
 def photos():
-    """PSNR and seconds of every method, on photos at full resolution with Gaussian noise."""
+    """PSNR of every method with one of each kind of noise, what it gains where it gains least of cameras, seconds."""
     results = read("photos.json")
-    head = ["", *(f"sigma {sigma}" for sigma in results["PSNR"]["noisy"]), "seconds"]
+    kinds = ["clean", "white 25", "grey 25", "JPEG 85", "camera"]
+
+    def cell(score):
+        return "" if score is None else f"{score:.2f}"
+
     rows = [
-        [name, *("" if scores.get(s) is None else f"{scores[s]:.2f}" for s in results["PSNR"]["noisy"])]
-        + [f"{results['seconds'][name]:.2f}" if results["seconds"][name] else ""]
+        [name, *(cell(scores.get(kind)) for kind in kinds)]
+        + [cell(None if name == "noisy" else results["least gain"][name].get("camera"))]
+        + [cell(results["seconds"][name] or None)]
         for name, scores in results["PSNR"].items()
     ]
-    return table(head, rows)
+    return table(["", *kinds, "camera, least gain", "seconds"], rows)
+
+
+def photos_all():
+    """PSNR of every method with every kind of noise, and what it gains on the picture on which it gains least."""
+    results = read("photos.json")
+    kinds = list(results["PSNR"]["noisy"])
+
+    def cells(scores):
+        return ["" if scores.get(kind) is None else f"{scores[kind]:.2f}" for kind in kinds]
+
+    seconds = {name: f"{found:.2f}" if found else "" for name, found in results["seconds"].items()}
+    means = [[name, *cells(scores), seconds[name]] for name, scores in results["PSNR"].items()]
+    least = [[name, *cells(gains)] for name, gains in results["least gain"].items() if name != "noisy"]
+    return f"{table(['', *kinds, 'seconds'], means)}\n\nLeast gain on a picture:\n\n{table(['', *kinds], least)}"
 
 
 def robustness():
@@ -200,6 +219,7 @@ TABLES = (
     psnr,
     trainings,
     photos,
+    photos_all,
     robustness,
     gradients,
     ablations,

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from benchmarks import memory, parallel, photos, speed, tables, time_to_quality
 from Proj_Miniproject2 import model as m
+from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.fast import faster
 from Proj_Miniproject2.others.lab.runs import Run
 from Proj_Miniproject2.others.training.optimizers import Muon
@@ -116,32 +118,65 @@ def test_prediction_for_many_machines():
 
 
 def test_photos_measures_and_tabulates_every_method_on_the_same_images(tmp_path, monkeypatch):
-    """Noise alone: sigma's PSNR on mid-grey, where nothing is clamped, and of what takes half of it away."""
-    seen = []
+    """On mid-grey, where nothing is clamped: a method that takes half of the noise away, and one that takes as many
+    hundredths as it is told."""
+    seen = {}
 
-    def halved():
-        return lambda noisy, sigma: (seen.append((sigma, noisy.copy())), 64 + noisy / 2)[1]
+    def method(name, share):
+        def run(noisy, sigma):
+            seen.setdefault(name, []).append((sigma, noisy.copy()))
+            return noisy - share(sigma) * (noisy - 128.0)
 
-    def kept():
-        return lambda noisy, sigma: (seen.append((sigma, noisy.copy())), noisy)[1]
+        return lambda: run
 
-    monkeypatch.setattr(photos, "METHODS", {"noisy": kept, "ours": halved, "left out": None})
+    methods = {"noisy": lambda sigma: 0, "told": lambda sigma: sigma / 100, "ours": lambda sigma: 0.5}
+    monkeypatch.setattr(photos, "METHODS", {name: method(name, share) for name, share in methods.items()})
     for module in (photos, tables):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
+    for folder in ("photos", "camera"):
+        (tmp_path / folder).mkdir()
     for i in range(21):
-        Image.new("RGB", (60, 50), (128, 128, 128)).save(tmp_path / f"{i:02}.png")
-    photos.main([str(tmp_path), "--without", "left out"])
-    half = len(seen) // 2
-    assert [sigma for sigma, _ in seen[:half]] == [0, 0, 15, 15, 25, 25, 25, 50, 50]
-    assert all(a == b and (x == y).all() for (a, x), (b, y) in zip(seen[:half], seen[half:], strict=True))
-    rows = [line.strip("| ").split(" | ") for line in tables.photos().splitlines()]
-    assert rows[0] == ["sigma 0", "sigma 15", "sigma 25", "sigma 50", "seconds"] and [r[0] for r in rows[2:]] == [
-        "noisy",
-        "ours",
-    ]
-    for row, gain in zip(rows[2:], (0, 20 * math.log10(2)), strict=True):
-        for score, sigma in zip(row[2:4], (15, 25), strict=True):
-            assert float(score) == pytest.approx(20 * math.log10(255 / sigma) + gain, abs=0.1)
+        Image.new("RGB", (60, 50), (128, 128, 128)).save(tmp_path / "photos" / f"{i:02}.png")
+    for name, level in {"a_noisy": 138, "a_mean": 128, "b_noisy": 133, "b_mean": 128}.items():
+        Image.new("RGB", (32, 24), (level, level, level)).save(tmp_path / "camera" / f"{name}.jpg")
+    folders = [str(tmp_path / folder) for folder in ("photos", "camera")]
+    photos.main(folders)
+    pictures = {name: [noisy.tobytes() for _, noisy in calls] for name, calls in seen.items()}
+    assert set(pictures["ours"]) == set(pictures["noisy"]) > set(pictures["told"])  # these without the clean ones
+    assert {sigma for sigma, _ in seen["ours"]} == {0}
+
+    text = tables.photos_all()
+    means, least = (rows_of(part) for part in text.split("\n\nLeast gain on a picture:\n\n"))
+    assert [*means] == [*methods] and [*least] == ["told", "ours"] and means["ours"]["clean"] == ""
+    for kind in list(means["noisy"])[1:-1]:
+        what, _, number = kind.partition(" ")
+        noisy, told, ours = (float(row[kind]) for row in means.values())
+        sigma = max(photos.STRENGTHS[what]) if what in photos.STRENGTHS else int(number)  # the best of these
+        assert ours - noisy == pytest.approx(20 * math.log10(2), abs=0.011) == float(least["ours"][kind])
+        assert told - noisy == pytest.approx(-20 * math.log10(1 - sigma / 100), abs=0.011) == float(least["told"][kind])
+        if what in ("white", "grey"):
+            assert noisy == pytest.approx(20 * math.log10(255 / sigma), abs=0.7 if sigma == 50 else 0.1)
+    assert float(means["noisy"]["camera"]) == pytest.approx(20 * math.log10(255 / 50**0.5), abs=0.01)  # errors 10 and 5
+
+    monkeypatch.setitem(photos.METHODS, "ours", method("ours", lambda sigma: 0.75))
+    photos.main([*folders, "--without", "told"])
+    again, _ = (rows_of(part) for part in tables.photos_all().split("\n\nLeast gain on a picture:\n\n"))
+    assert again["told"] == means["told"] and again["noisy"]["white 25"] == means["noisy"]["white 25"]
+    assert float(again["ours"]["white 25"]) == pytest.approx(float(means["noisy"]["white 25"]) + 12.04, abs=0.011)
+
+
+def rows_of(text):
+    """Of a Markdown table: {first cell: {head of a column: cell}}."""
+    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines())
+    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_ours_is_what_the_command_writes(mode, tmp_path, capsys):
+    Image.effect_noise((50, 40), 60).convert(mode).resize((25, 20)).save(tmp_path / "a.png")
+    main(["denoise", str(tmp_path / "a.png"), "--out", str(tmp_path / "out")])
+    with Image.open(tmp_path / "a.png") as before, Image.open(tmp_path / "out" / "a.png") as after:
+        assert np.array_equal(photos.ours()(np.asarray(before), 0), np.asarray(after))
 
 
 def test_the_tables_are_what_the_results_say():
