@@ -1,9 +1,9 @@
-"""Breaks model.py on purpose, one small mutation at a time, and makes sure that a test notices.
+"""Breaks the package on purpose, one small mutation at a time, and makes sure that a test notices.
 
-    python tests/mutations.py [NUMBER ...]
+    python -m tests.mutations [NUMBER ...]
 
 Each is made in a copy of the repository in a temporary folder, where the named tests run until one fails. Prints a line
-for each; the exit status is 1 if one survives or no longer fits the source. Some ten minutes on two cores.
+for each; the exit status is 1 if one survives or no longer fits the source. Half an hour on two cores.
 """
 
 import shutil
@@ -13,86 +13,167 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MODEL = Path("Proj_Miniproject2", "model.py")
+PACKAGE = Path("Proj_Miniproject2")
 
-# (what stands in model.py, once; what the mutation makes of it; which tests should notice)
-MUTATIONS = [
-    # signs
-    ("error = prediction.detach() - target.detach()", "error = target.detach() - prediction.detach()", "test_blocks"),
-    ("value.add_(grad, alpha=-self.lr)", "value.add_(grad, alpha=self.lr)", "test_blocks"),
-    ("math.prod(p - q for q in roots)", "math.prod(q - p for q in roots)", "test_networks"),
-    ("gradwrtoutput.detach() * output * (1 - output)", "gradwrtoutput.detach() * output * (1 + output)", "test_blocks"),
-    # bounds
-    ("clamp(min=0)", "clamp(min=-1e-3)", "test_blocks"),
-    ("stop + halo, self.on_grid(size)", "stop + halo - self.GRID, self.on_grid(size)", "test_networks"),
-    ("HALO = 10", "HALO = 9", "test_networks"),
-    ("(m - 1) * s + k - p) for", "m * s + k - p) for", "test_blocks"),
-    ("if not 0 <= getattr(self, name) < 1:", "if not 0 <= getattr(self, name) <= 1:", "test_bad_input"),
-    (">= WORTH_ROUNDING:", "> WORTH_ROUNDING:", "test_blocks"),
-    # missing accumulation, missing parts
-    ("columns.add_(W.view", "columns.copy_(W.view", "test_blocks"),
-    ("y.addmm_(x, w, beta=min(k, 1))", "y.addmm_(x, w, beta=0)", "test_networks"),
-    ("w += self.turned(grad)", "w.copy_(self.turned(grad))", "test_blocks test_networks"),
-    ("taps += self.w.lower", "taps[:] = self.w.lower", "test_blocks"),
-    ("batch.chunk(2 if small else 1)", "batch.chunk(1)", "test_model"),
-    ('["bias"].grad.add_(over', '["bias"].grad.copy_(over', "test_blocks"),
-    ("return self.branch.backward(through) + around", "return self.branch.backward(through)", "test_networks"),
-    ("            grad.zero_()\n", "            pass\n", "test_blocks"),
-    # axes and orders
-    ("(0, 1, 2) if exact", "(0, 2, 1) if exact", "test_networks"),
-    ("w.flip(2, 3).transpose(0, 1)", "w.flip(3).transpose(0, 1)", "test_networks"),
-    ("lifted[maps.key] if maps.key in lifted else", "[*lifted.values()][0] if lifted else", "test_networks test_model"),
-    (
-        "return grad.unflatten(-3, (height // rows, rows)).sum((-3, -1))",
-        "return grad.unflatten(-3, (rows, height // rows)).sum((-3, -1))",
-        "test_blocks",
-    ),  # noqa: E501
-    (
-        "inputs, targets = inputs.flip(axis), targets.flip(axis)",
-        "inputs, targets = inputs.flip(axis), targets",
-        "test_model",
-    ),  # noqa: E501
-    # what is checked and put back
-    ("            if version(tensor) != before:", "            if False:", "test_networks"),
-    ("if module in below[:i]:", "if False:", "test_networks"),
-    ("                vars(module).pop(name, None)", "                pass", "test_networks"),
-    (
-        "        accepted = [parameter.accept(state_dict[name], name)",
-        "        accepted = [state_dict[name]",
-        "test_networks",
-    ),  # noqa: E501
-    ("                parameter.value.copy_(before[name])\n", "                pass\n", "test_model"),
-    ("            if theirs != ours:", "            if False:", "test_model test_bad_input"),
-    (
-        'velocity = state["velocity"].lerp_(grad, 1 - self.momentum)',
-        'velocity = state["velocity"].lerp_(grad, self.momentum)',
-        "test_blocks",
-    ),  # noqa: E501
-]
+# In each file: (what stands there, once; what the mutation makes of it; which tests should notice, as "FILE [-k NAME]")
+BY_FILE = {
+    "model.py": [
+        # modules and parameters
+        ("if version(tensor) != before:", "if False:", "networks -k must_not_change"),
+        ("accepted = [parameter.accept(state_dict[name], name)", "accepted = [state_dict[name]", "blocks -k state"),
+        # the simple blocks
+        ("clamp(min=0)", "clamp(min=-1e-3)", "blocks -k relu"),
+        ("* output * (1 - output)", "* output * (1 + output)", "blocks -k activations"),
+        (".unflatten(-3, (-1, rows)).sum(", ".unflatten(-3, (rows, -1)).sum(", "blocks -k nearest"),
+        ("prediction.detach() - target.detach()", "target.detach() - prediction.detach()", "blocks -k mse"),
+        ("if below.count(module) > 1:", "if False:", "networks -k twice"),
+        ("return self.branch.backward(through) + around", "return self.branch.backward(through)", "networks -k skips"),
+        # SGD
+        ("            grad.zero_()\n", "            pass\n", "blocks -k accumulate"),
+        ("value.add_(grad, alpha=-self.lr)", "value.add_(grad, alpha=self.lr)", "blocks -k sgd"),
+        ("alpha=1 - self.dampening", "alpha=1", "blocks -k sgd"),
+        ("grad.add(velocity, alpha=self.momentum) if", "velocity.add(grad, alpha=self.momentum) if", "blocks -k sgd"),
+        # the textbook's convolution: how x and y lie to each other
+        ("u * d0 :: s0", "u * d1 :: s0", "blocks -k textbook"),
+        (":: s0, v * d1 :: s1]", ":: s1, v * d1 :: s0]", "blocks -k textbook"),
+        ("[:, :, :rows, :columns]", "[:, :, -rows:, -columns:]", "blocks -k textbook"),
+        ("left : left + width", "top : top + width", "blocks -k textbook"),
+        ("*(size + sum(p) for", "*(size + 2 * p[0] for", "blocks -k textbook"),
+        ("(t // 2, t - t // 2)", "(t - t // 2, t // 2)", "blocks -k textbook"),
+        ("tuple((n - k) // s + 1 for", "tuple(-(-(n - k) // s) + 1 for", "blocks -k textbook"),
+        ("(n - 1) * s - 2 * p + d", "(n - 1) * s - p + d", "blocks -k textbook"),
+        # its maps and products
+        ("geometry.inside(padded).copy_(x)", "padded[:, :, : x.shape[2], : x.shape[3]].copy_(x)", "blocks -k textbook"),
+        ("X.flatten(3).unflatten(0, (geometry.groups, -1))", "X.flatten(3)[None]", "blocks -k textbook"),
+        ("pixels.add_(X[:, u, v]", "pixels.copy_(X[:, u, v]", "blocks -k textbook"),
+        (
+            "return geometry.inside(padded)\n",
+            "return padded[:, :, : geometry.x_size[0]]\n",
+            "blocks -k textbook",
+        ),
+        ("rows(bias, geometry).baddbmm(W, X)", "(W @ X)", "blocks -k textbook"),
+        (
+            "view(len(w), len(x), *geometry.y_size).transpose(0, 1)",
+            "view(len(x), len(w), *geometry.y_size)",
+            "blocks -k textbook",
+        ),
+        ("lower(W.mT @ Y, geometry", "lower(W.mT @ Y.flip(2), geometry", "blocks -k textbook"),
+        ("(Y @ X.mT).view(", "(Y @ X.mT).flip(2).view(", "blocks -k textbook"),
+        # its gradients
+        ('["weight"].grad.add_(w_from(x, y_grad', '["weight"].grad.copy_(w_from(x, y_grad', "blocks -k textbook"),
+        ('["weight"].grad.add_(w_from(x_grad, y', '["weight"].grad.copy_(w_from(x_grad, y', "blocks -k textbook"),
+        ('["bias"].grad.add_(grads', '["bias"].grad.copy_(grads', "blocks -k textbook"),
+        ("grads.movedim(1, 3).sum(2)", "grads[:1].movedim(1, 3).sum(2)", "blocks -k textbook"),
+        # how the network is used
+        ("HALO = 10", "HALO = 9", "networks -k reach"),
+        ("slice(first, stop + halo)", "slice(first, stop + halo - self.GRID)", "networks -k tiles"),
+        ("index.minimum(2 * size - 2 - index)", "index.clamp(max=size - 1)", "networks -k any_size"),
+        # its training
+        ("0.01 if model.pretrained else 0.3", "0.3", "textbook"),
+        ('random.Random(f"{self.seed} {epoch}").sample', "random.Random(self.seed).sample", "textbook"),
+        (".sample(range(len(inputs)), len(inputs))", ".choices(range(len(inputs)), k=len(inputs))", "textbook"),
+        ("yield inputs[index], targets[index]", "yield inputs[index], targets[index.flip(0)]", "textbook"),
+        ("        self.optimizer.zero_grad()\n", "", "textbook"),
+        ("self.loss(self.network(inputs), targets)", "self.loss(self.network(inputs), inputs)", "textbook"),
+        ("total + loss * images", "total + loss", "textbook"),
+        ("or not all(value.isfinite().all() for value, _ in self.network.param())", "", "textbook"),
+        ("                value.copy_(before[name])\n", "                pass\n", "textbook"),
+    ],
+    "others/fast/convolution.py": [
+        (">= WORTH_ROUNDING:", "> WORTH_ROUNDING:", "fast -k precision"),
+        ("lifted[maps.key] if maps.key in lifted else", "[*lifted.values()][0] if lifted else", "networks -k seams"),
+        ("for first in range(0, n, max(size, 1)):", "for first in range(0, n - 1, max(size, 1)):", "fast -k each_kind"),
+        ("deque(undo, maxlen=0)", "pass", "networks -k nested"),
+    ],
+    "others/fast/maps.py": [
+        ("columns.add_(W.view", "columns.copy_(W.view", "blocks -k accumulate"),
+        ("y.addmm_(x, w, beta=min(k, 1))", "y.addmm_(x, w, beta=0)", "fast -k each_kind"),
+        ("w += self.turned(grad)", "w.copy_(self.turned(grad))", "fast -k each_kind"),
+        ("w.flip(2, 3).transpose(0, 1)", "w.flip(3).transpose(0, 1)", "fast -k each_kind"),
+    ],
+    "others/fast/minimal_filtering.py": [
+        ("math.prod(p - q for q in roots)", "math.prod(q - p for q in roots)", "fast -k minimal"),
+        ("(m - 1) * s + k - p) for", "m * s + k - p) for", "blocks -k no_output_reads"),
+        ("taps += self.w.lower", "taps[:] = self.w.lower", "fast -k minimal"),
+    ],
+    "others/fast/machine.py": [("0.7 * min(times", "1.4 * min(times", "fast -k auto")],
+    "others/networks.py": [
+        (".flip(flips).rot90(-turns, (2, 3))", ".rot90(-turns, (2, 3)).flip(flips)", "networks -k any_size")
+    ],
+    "others/data/metrics.py": [(".square().mean((1, 2, 3))", ".square().mean()", "data -k psnr")],
+    "others/data/noise.py": [
+        ("row, draw - row * block", "row, row", "data -k pixel_noise"),
+        ("clean.float() + sigma * noise", "clean.float() + sigma * noise.abs()", "data -k gaussian"),
+    ],
+    "others/data/photos.py": [
+        ("if i % HELD_OUT]", "if i]", "commands -k set_aside"),
+        ("torch.where(mirror_i, last - i, i)", "i", "data -k flips"),
+    ],
+    "others/data/sources.py": [
+        ("1_000_000 * (run.seed + 1) + epoch", "1_000_000 * (run.seed + 1)", "data -k varied"),
+        ("gain / run.targets, generator", "gain, generator", "data -k camera"),
+    ],
+    "others/training/recipe.py": [
+        ("if not 0 <= getattr(self, name) < 1:", "if not 0 <= getattr(self, name) <= 1:", "bad_input -k recipes"),
+        ("batch.chunk(2 if small else 1)", "batch.chunk(1)", "model -k small_batches"),
+        ("min(1, progress / self.warmup)", "min(1, self.warmup)", "training -k learning_rate"),
+    ],
+    "others/training/by_recipe.py": [
+        ("inputs.flip(axis), targets.flip(axis)", "inputs.flip(axis), targets", "model -k alike"),
+        ("(step + 0.5) / len(batches)", "step / len(batches)", "model -k small_batches"),
+        ("            if others:\n", "            if False:\n", "model -k resumed"),
+        ("                parameter.copy_(average)\n", "                pass\n", "training -k average"),
+    ],
+    "others/training/optimizers.py": [
+        ('["velocity"].lerp_(grad, 1 - self.momentum)', '["velocity"].lerp_(grad, self.momentum)', "training -k muon"),
+        ("max(1, rows / columns) ** 0.5", "(rows / columns) ** 0.5", "training -k muon"),
+        ("(1 - beta2 ** state", "(1 - beta1 ** state", "training -k adam"),
+    ],
+    "others/training/losses.py": [
+        ("error * (2 / error.numel())", "error * (1 / error.numel())", "training -k relative")
+    ],
+    "others/training/initialisations.py": [("normal_(0, (2 /", "normal_(0, (1 /", "training -k spread")],
+    "others/training/processes.py": [
+        ("(rank() < number % processes())", "(rank() <= number % processes())", "processes -k own_pairs"),
+        ("loss.new_ones(1)]).mul_(images)", "loss.new_ones(1)])", "processes -k what_one_learns"),
+    ],
+    "others/lab/experiment.py": [
+        ("lerp_(target.float(), NOISY_SHARE)", "lerp_(target.float(), 1)", "commands -k distillation")
+    ],
+    "others/commands/train.py": [
+        (
+            'not results["psnr"] > results["noisy_psnr"]',
+            'results["psnr"] < results["noisy_psnr"]',
+            "commands -k bad_weights",
+        )
+    ],
+}
+MUTATIONS = [(PACKAGE / name, *mutation) for name, mutations in BY_FILE.items() for mutation in mutations]
 
 
-def survives(old, new, tests):
-    """Whether the tests pass with `new` in place of `old`."""
-    source = (ROOT / MODEL).read_text()
+def survives(path, old, new, tests):
+    """Whether no test fails with `new` in place of `old`."""
+    source = (ROOT / path).read_text()
     if source.count(old) != 1:
-        print(f"stands {source.count(old)} times in model.py, not once: {old!r}")
+        print(f"stands {source.count(old)} times in {path}, not once: {old!r}")
         return True
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "copy")
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "runs", "benchmarks", "__pycache__"))
-        (copy / MODEL).write_text(source.replace(old, new))
-        files = [f"tests/{name}.py" for name in tests.split()]
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "2", "-c", "pyproject.toml", *files]
-        return subprocess.run(command, cwd=copy, capture_output=True).returncode == 0
+        (copy / path).write_text(source.replace(old, new))
+        file, *options = tests.split()
+        options += "-x -n 0 -c pyproject.toml --hypothesis-profile unshrunk".split()
+        command = [sys.executable, "-m", "pytest", f"tests/test_{file}.py", *options]
+        return subprocess.run(command, cwd=copy, capture_output=True).returncode != 1  # as where tests failed
 
 
 def main():
     chosen = [int(number) for number in sys.argv[1:]] or range(1, len(MUTATIONS) + 1)
     failed = []
     for number in chosen:
-        old, new, tests = MUTATIONS[number - 1]
-        alive = survives(old, new, tests)
-        print(f"{number:2} {'SURVIVES' if alive else 'noticed'}: {new.strip()}", flush=True)
+        path, old, new, tests = MUTATIONS[number - 1]
+        alive = survives(path, old, new, tests)
+        print(f"{number:2} {'SURVIVES' if alive else 'noticed'}: {path.name}: {new.strip()}", flush=True)
         failed += [number] * alive
     sys.exit(f"survived: {failed}" if failed else 0)
 

@@ -1,16 +1,18 @@
 """What a training can be made of: optimisers, a loss, initialisations, recipes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from Proj_Miniproject2.model import Conv2d, Parameter, Sequential, Skip, TransposeConv2d, Upsampling, xavier
+from Proj_Miniproject2.model import SGD, Conv2d, Model, Parameter, Sequential, Skip, TransposeConv2d, Upsampling, xavier
 from Proj_Miniproject2.others.fast import machine
 from Proj_Miniproject2.others.training.initialisations import kaiming, uniform
 from Proj_Miniproject2.others.training.losses import RelativeMSE
 from Proj_Miniproject2.others.training.optimizers import Adam, Muon, RowMuon
-from Proj_Miniproject2.others.training.recipe import Recipe
+from Proj_Miniproject2.others.training.recipe import Recipe, constant, linear
 
 from .drawn import DTYPES, SEEDS, assert_near, generator, values_of
 from .twins import relative_mse
@@ -158,3 +160,35 @@ def test_a_recipes_precision_is_a_dtype():
     cpu = torch.device("cpu")
     found = {name: Recipe(precision=name).dtype(cpu) for name in ("float32", "bfloat16", "auto")}
     assert found == {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": machine.fastest_dtype(cpu)}
+
+
+def test_the_learning_rate_rises_and_falls():
+    recipe = Recipe(lr=0.5, warmup=0.2, schedule=linear)
+    rates = [recipe.lr_at(progress) for progress in (0.05, 0.1, 0.2, 0.6, 0.999)]
+    assert rates == pytest.approx([0.25 * 0.5 * 0.95, 0.5 * 0.5 * 0.9, 0.5 * 0.8, 0.5 * 0.4, 0.5 * 0.001])
+    assert replace(recipe, warmup=0, schedule=constant).lr_at(0.001) == 0.5
+
+
+@pytest.mark.parametrize("average", [0, 0.6, 0.999])
+def test_what_is_kept_is_the_running_average_of_the_weights(average):
+    """That after each step, with a memory that grows at first; or without an average, the last weights."""
+    seen = []
+
+    class Recorder(SGD):
+        def step(self):
+            super().step()
+            seen.append([value.clone() for value, _ in self.params])
+
+    def recorder(params, lr, weight_decay, momentum):
+        return Recorder(params, lr)
+
+    model = Model()
+    expected = [value.clone() for value, _ in model.network.param()]
+    recipe = Recipe(num_epochs=2, batch_size=4, optimizer=recorder, lr=0.3, average=average, precision="float32")
+    model.train(*torch.randint(256, (2, 12, 3, 8, 8), dtype=torch.uint8), recipe=recipe)
+    assert len(seen) == 6
+    for step, values in enumerate(seen, 1):
+        keep = min(average, step / (step + 10))
+        expected = [keep * mean + (1 - keep) * value for mean, value in zip(expected, values, strict=True)]
+    for (value, _), mean in zip(model.network.param(), expected, strict=True):
+        torch.testing.assert_close(value, mean, rtol=0, atol=1e-6)
