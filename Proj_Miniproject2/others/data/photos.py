@@ -11,6 +11,7 @@ from .progress import progress
 
 HELD_OUT = 14  # one photo in so many is set aside
 MOST_ENLARGED = 8  # times, of a photo that is smaller than wanted
+SOFT = 0.4, 1.6  # pixels, of `softened`
 CHUNK = 1000  # pairs gathered at once: bounds the memory for indices
 
 
@@ -197,3 +198,21 @@ def random_crops(photos, n, size, generator):
         top, left = int(u * (height - size + 1)), int(v * (width - size + 1))
         crop.copy_(photos[i][:, top : top + size, left : left + size])
     return crops
+
+
+def softened(images, shares, generator):
+    """Images (N, C, H, W), float, each in its share of all draws as soft as a camera's own pixels are, of which smaller
+    photos show nothing: blurred by a Gaussian whose standard deviation is log-uniform between the two of SOFT."""
+    n, _, height, width = images.shape
+    chosen, place = torch.rand(2, n, 1, 1, 1, generator=generator)
+    sd = SOFT[0] * (SOFT[1] / SOFT[0]) ** place
+    sd = torch.where(chosen < torch.tensor(shares).view(-1, 1, 1, 1), sd, 0.01)  # which is too little for any blur
+    return gaussian_blur(height, sd) @ images @ gaussian_blur(width, sd).mT
+
+
+def gaussian_blur(size, sd):
+    """The matrices (..., size, size) that blur columns of so many pixels, for sd (..., 1, 1). At the ends the weights
+    of what is there sum to 1."""
+    at = torch.arange(size, dtype=torch.float32)
+    weights = (-(((at[:, None] - at) / sd) ** 2) / 2).exp()
+    return weights / weights.sum(-1, keepdim=True)

@@ -16,7 +16,7 @@ from .noise import (
     to_uint8,
     with_jpeg,
 )
-from .photos import PairStream, pairs_of, random_crops
+from .photos import PairStream, pairs_of, random_crops, softened
 
 MIXED_SHARE, SIGMAS = 0.2, (3, 6, 12, 25)  # of the pairs in `mixed`, and their noise
 CROP = 96  # side of the images of `camera`, `grey` and `correlated`
@@ -147,8 +147,8 @@ def correlated(photos, run):
     """As `grey` for two in five pairs; the others are in colour, with the noise of developed photos and JPEGs.
 
     Two in ten of these have independent noise and went through a JPEG; four in ten have `developed_noise` with a root
-    mean square log-uniform between 1 and 25 grey levels, four in ten `coloured_noise`, 0.7 to 22, and of both two in
-    five went through a JPEG.
+    mean square log-uniform between 1 and 25 grey levels, four in ten `coloured_noise`, 0.7 to 22. Of both two in five
+    went through a JPEG, and half of the photos are `softened`.
     """
     greys, colours = 2 * run.pairs // 5, run.pairs - 2 * run.pairs // 5
     independent, developed = round(0.2 * colours), round(0.6 * colours)
@@ -169,7 +169,8 @@ def correlated(photos, run):
         return noisy
 
     jpegs = [1.0] * independent + [0.4] * (colours - independent)
-    draw_colours, draw_greys = noisy_crops(photos, run, noises, jpegs), grey_crops(photos, run, greys)
+    soft = [0.0] * independent + [0.5] * (colours - independent)
+    draw_colours, draw_greys = noisy_crops(photos, run, noises, jpegs, soft), grey_crops(photos, run, greys)
 
     def draw(epoch, clean=False):
         both = draw_colours(epoch + 500_000, clean), draw_greys(epoch, clean)  # with seeds of their own
@@ -178,12 +179,13 @@ def correlated(photos, run):
     return draw
 
 
-def noisy_crops(photos, run, noises, jpegs, make_grey=False):
+def noisy_crops(photos, run, noises, jpegs, soft=None, make_grey=False):
     """The `draw` of a source of crops. With `clean` its targets are the clean crops, float.
 
     noises: takes clean crops, float (N, C, CROP, CROP), and a generator, and returns a function `n -> noisy crops`,
     float, which has an n-th of the variance: a draw for n = 1, or as the mean of n draws. jpegs: the shares of the
-    inputs that go through a JPEG, one for each pair. make_grey: crops of one channel, which becomes three in the end.
+    inputs that go through a JPEG, one for each pair. soft: those of the crops that are `softened`. make_grey: crops of
+    one channel, which becomes three in the end.
     """
 
     def draw(epoch, clean=False):
@@ -191,6 +193,8 @@ def noisy_crops(photos, run, noises, jpegs, make_grey=False):
         crops = random_crops(photos, len(jpegs), CROP, generator).float()
         if make_grey:
             crops = (crops * torch.tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+        if soft:
+            crops = softened(crops, soft, generator)
         noisy = noises(crops, generator)
         inputs = with_jpeg(to_uint8(noisy(1)), jpegs, generator)
         targets = crops if clean else noisy(run.targets)

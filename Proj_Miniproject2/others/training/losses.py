@@ -24,3 +24,9 @@ class RelativeMSE(Module):
     def backward(self, gradwrtoutput=1):
         error, floored = self.recall()
         return error * (2 / error.numel()) / floored.view(-1, *[1] * (error.dim() - 1)) * gradwrtoutput
+
+
+class FaintRelativeMSE(RelativeMSE):
+    """The same with a lower FLOOR: noise of a camera's few grey levels counts as much as strong noise."""
+
+    FLOOR = (3 / 255) ** 2
