@@ -1,5 +1,10 @@
 """Settings of the whole suite, for machines that may be busy, and what the textbook's tests run with and without."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
@@ -24,3 +29,27 @@ def put_in(request):
         if not request.param:
             take_out(patch)
         yield request.param
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A folder with the course's two files: smooth images, 103 of them for the last batch to be short."""
+    folder = tmp_path_factory.mktemp("data")
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.rand(103, 3, 4, 4, generator=generator).repeat_interleave(8, 2).repeat_interleave(8, 3) * 155 + 50
+    noisy = [(clean + 15 * torch.randn(clean.shape, generator=generator)).clamp(0, 255).byte() for _ in range(2)]
+    torch.save(tuple(noisy), folder / "train_data.pkl")
+    torch.save((noisy[0], clean.byte()), folder / "val_data.pkl")
+    return folder
+
+
+@pytest.fixture
+def grade_apart(data):
+    """`python test.py -p folder`, as people run it, but on fewer images: the finished process."""
+
+    def run(folder, cwd):
+        command = [sys.executable, Path(__file__).parents[1] / "test.py", "-p", folder, "-d", data]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+    return run

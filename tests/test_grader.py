@@ -1,8 +1,6 @@
 """The grader on fake submissions of the class: good ones in each style of importing, and broken ones."""
 
 import importlib.util
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -154,18 +152,6 @@ def fill(template, parts):
     return template
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A folder with the course's two files: smooth images, 103 of them for the last batch to be short."""
-    folder = tmp_path_factory.mktemp("data")
-    generator = torch.Generator().manual_seed(0)
-    clean = torch.rand(103, 3, 4, 4, generator=generator).repeat_interleave(8, 2).repeat_interleave(8, 3) * 155 + 50
-    noisy = [(clean + 15 * torch.randn(clean.shape, generator=generator)).clamp(0, 255).byte() for _ in range(2)]
-    torch.save(tuple(noisy), folder / "train_data.pkl")
-    torch.save((noisy[0], clean.byte()), folder / "val_data.pkl")
-    return folder
-
-
 @pytest.fixture
 def submission(tmp_path):
     """Makes a submission, good but for the faults given; its project folder."""
@@ -212,19 +198,12 @@ def grade(monkeypatch, capsys):
         del sys.modules[name]
 
 
-def grade_apart(folder, data, cwd):
-    """`python test.py`, as people run it."""
-    command = [sys.executable, ROOT / "test.py", "-p", folder, "-d", data]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
-
-
 @pytest.mark.parametrize("style", IMPORTS)
-def test_good_submission_passes_from_any_folder(style, submission, data, tmp_path):
+def test_good_submission_passes_from_any_folder(style, submission, grade_apart, tmp_path):
     thread = "\nimport threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()"
     project = submission(import_blocks=IMPORTS[style] + thread)  # which is left running
     folder = project / "Miniproject_2" if style == "absolute" else project  # both may be given
-    run = grade_apart(folder, data, tmp_path)
+    run = grade_apart(folder, tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.count("[PSNR ") == 2
     assert "warning" not in run.stdout and "skipped 'model.py has TransposeConv2d" in run.stdout
@@ -232,8 +211,8 @@ def test_good_submission_passes_from_any_folder(style, submission, data, tmp_pat
     assert "what we check further, 7: 7 passed, 1 not asked for" in run.stdout
 
 
-def test_ending_the_process_is_a_failure(submission, data, tmp_path):
-    run = grade_apart(submission(predict="__import__('os')._exit(0)"), data, tmp_path)
+def test_ending_the_process_is_a_failure(submission, grade_apart, tmp_path):
+    run = grade_apart(submission(predict="__import__('os')._exit(0)"), tmp_path)
     assert run.returncode == 1 and "checks, 1 to 6" not in run.stdout
     assert run.stdout.splitlines()[-1].startswith("3. predict keeps")
     assert run.stderr == "\nFAILED: the submission ended the process, with status 0, before all checks were made\n"
