@@ -82,7 +82,9 @@ BY_FILE = {
     "others/fast/convolution.py": [
         (">= WORTH_ROUNDING:", "> WORTH_ROUNDING:", "fast -k precision"),
         ("lifted[maps.key] if maps.key in lifted else", "[*lifted.values()][0] if lifted else", "networks -k seams"),
-        ("for first in range(0, n, max(size, 1)):", "for first in range(0, n - 1, max(size, 1)):", "fast -k each_kind"),
+        ("for first in range(0, n, images):", "for first in range(0, n - 1, images):", "fast -k parts"),
+        ("(made.stop - 1) * s - p + reach, x_rows", "(made.stop - 1) * s - p, x_rows", "fast -k parts"),
+        ("padding=[(p + x.start - s * y.start, None)", "padding=[(p, None)", "fast -k each_kind"),
         ("deque(undo, maxlen=0)", "pass", "networks -k nested"),
     ],
     "others/fast/maps.py": [

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even k
 @settings(max_examples=100)
 @given(data=st.data(), seed=SEEDS, chunk=st.sampled_from([1, 200, 2**21]), x_layout=LAYOUTS, grad_layout=LAYOUTS)
 def test_minimal_filtering_equals_autograd(block, dtype, data, seed, chunk, x_layout, grad_layout):
-    """As above, by minimal filtering wherever the options allow it, and with the batch cut into pieces."""
+    """As above, by minimal filtering wherever the options allow it, and with batches and images cut into parts."""
     options, shape = data.draw(conv_options() if block is Conv2d else transpose_options())
     options.update(groups=1, dilation=1, kernel_size=data.draw(ints_or_pairs(2, 6)))
     if block is TransposeConv2d:  # what is left of the drawn sizes must still make an image
@@ -214,6 +214,42 @@ def test_each_kind_of_maps_has_its_layers():
     assert maps_of(Conv2d(48, 3, 3), 4, 64) == (maps.Turned, maps.Patches)
     assert maps_of(TransposeConv2d(48, 3, 3), 4, 64) == (maps.Patches,)
     assert maps_of(TransposeConv2d(30, 90, 5), 4, 64) == (maps.Turned, maps.Rows)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@given(
+    rows=st.integers(1, 40),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 6),
+    padding=st.integers(0, 9),
+    dilation=st.integers(1, 3),
+    most=st.sampled_from([1, 500, 10**9]),
+    n=st.integers(0, 5),
+    makes_x=st.booleans(),
+)
+def test_parts_are_the_whole(transposed, rows, kernel, stride, padding, dilation, most, n, makes_x):
+    """What is made is covered once, and each part meets all that it must."""
+    block = TransposeConv2d if transposed else Conv2d
+    layer = block(2, 3, kernel, stride, padding, dilation=dilation)
+    try:
+        geometry = layer.geometry((rows, rows))
+    except ValueError:  # the image is too small for these options
+        return
+    found = maps.Patches(geometry, layer.weight, torch.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(maps.Patches, "piece", most)
+        parts = list(convolution.parts(found, n, makes_x))
+    (height, _), (other, _) = (geometry.x_size, geometry.y_size)[:: 1 if makes_x else -1]
+    seen = torch.zeros(n, height)
+    for _, made, (images, met) in parts:
+        seen[made] += 1
+        assert images == made[0] and len(range(n)[images]) * len(range(height)[made[1]]) == seen[made].numel()
+        for i in range(height)[made[1]]:
+            for k in range(kernel):
+                to_y, to_x = divmod(i + padding - dilation * k, stride), (stride * i + dilation * k - padding, 0)
+                j, rest = to_y if makes_x else to_x
+                assert rest or not 0 <= j < other or j in range(other)[met]
+    assert (seen == 1).all() and len(parts) == {1: n * height, 10**9: min(n, 1)}.get(most, len(parts))
 
 
 CHANNELS = st.integers(1, 6)
