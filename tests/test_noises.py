@@ -27,7 +27,7 @@ from Proj_Miniproject2.others.data.noise import (
 )
 from Proj_Miniproject2.others.data.photos import softened
 from Proj_Miniproject2.others.data.scenes import draw_scenes
-from Proj_Miniproject2.others.data.sources import correlated, grey
+from Proj_Miniproject2.others.data.sources import SHARES, correlated, grey
 from Proj_Miniproject2.others.lab import experiment
 from Proj_Miniproject2.others.lab.runs import Run
 
@@ -297,7 +297,7 @@ def test_people_s_pairs_are_crops_and_repeat(source, pairs):
     assert torch.equal(inputs, again) and torch.equal(targets, draw(0)[1]) and not torch.equal(inputs, draw(1)[0])
     for images in (inputs, targets, clean):
         assert (source is grey) == bool((images == images[:, :1]).all())
-    for crop in clean[:2] if source is grey else clean[: round(0.2 * (pairs - 2 * pairs // 5))]:  # others may be soft
+    for crop in clean[:2] if source is grey else clean[: round(0.12 * pairs)]:  # others may be soft
         shown = photos
         if source is grey:  # as Pillow makes it grey, but for rounding
             images = [Image.fromarray(photo.permute(1, 2, 0).numpy()).convert("L") for photo in photos]
@@ -343,6 +343,21 @@ def test_half_of_the_photos_with_correlated_noise_are_soft():
     _, clean = correlated(photos, run)(0, clean=True)
     soft = (clean != clean.round()).flatten(1).any(1)
     assert not soft[:60].any() and soft[60:300].float().mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("without", [*SHARES, "soft"])
+def test_a_part_of_the_mixture_can_be_left_out(without):
+    photos = [torch.full((3, 96, 96), 128, dtype=torch.uint8)]
+    noisy, clean = correlated(photos, Run(pairs=100, source=correlated), without)(0)
+    whole, _ = correlated(photos, Run(pairs=100, source=correlated))(0)
+    assert noisy.shape == clean.shape == whole.shape
+    greys = [(images == images[:, :1]).flatten(1).all(1).sum().item() for images in (noisy, whole)]
+    share = {"grey": 0, "soft": 40}.get(without, 40 / (1 - SHARES.get(without, 0)))
+    assert greys == pytest.approx([share, 40], abs=3)  # a JPEG of weak noise in colour may be grey, too
+    photos = [torch.randint(256, (3, 96, 96), dtype=torch.uint8, generator=rng())]
+    _, clean = correlated(photos, Run(pairs=100, source=correlated), without)(0, clean=True)
+    colours = clean[(clean != clean[:, :1]).flatten(1).any(1)]
+    assert (colours == colours.round()).all() == (without == "soft")
 
 
 @pytest.mark.parametrize("source", [grey, correlated])

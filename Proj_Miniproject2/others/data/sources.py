@@ -22,6 +22,7 @@ MIXED_SHARE, SIGMAS = 0.2, (3, 6, 12, 25)  # of the pairs in `mixed`, and their 
 CROP = 96  # side of the images of `camera`, `grey` and `correlated`
 MOST_SIGMA, MOST_SHOT = 55, 45  # the strongest noise there, in grey levels; that of Poisson noise at mid-grey
 LUMA = 0.299, 0.587, 0.114  # the weights of red, green and blue in a grey picture (ITU-R BT.601, as JPEG and Pillow)
+SHARES = {"independent": 0.12, "developed": 0.24, "coloured": 0.24, "grey": 0.4}  # of `correlated`
 BLOCKS = 6, 7, 8  # of `varied`
 
 
@@ -143,15 +144,16 @@ def grey_crops(photos, run, pairs):
     return noisy_crops(photos, run, noises, [0.3] * pairs, make_grey=True)
 
 
-def correlated(photos, run):
-    """As `grey` for two in five pairs; the others are in colour, with the noise of developed photos and JPEGs.
+def correlated(photos, run, without=None):
+    """Pairs (pairs, 3, CROP, CROP) with the noise of JPEGs, of developed photos and of grey pictures, of SHARES.
 
-    Two in ten of these have independent noise and went through a JPEG; four in ten have `developed_noise` with a root
-    mean square log-uniform between 1 and 25 grey levels, four in ten `coloured_noise`, 0.7 to 22. Of both two in five
-    went through a JPEG, and half of the photos are `softened`.
+    Those with independent noise went through a JPEG. The others in colour have `developed_noise` with a root mean
+    square log-uniform between 1 and 25 grey levels, or `coloured_noise`, 0.7 to 22; two in five went through a JPEG,
+    and half of their photos are `softened`. Those of one channel are as in `grey`. without: the one of SHARES whose
+    place the others take, or "soft": no photo is softened.
     """
-    greys, colours = 2 * run.pairs // 5, run.pairs - 2 * run.pairs // 5
-    independent, developed = round(0.2 * colours), round(0.6 * colours)
+    shares = [0 if kind == without else share for kind, share in SHARES.items()]
+    independent, developed, colours = (round(run.pairs * sum(shares[:i]) / sum(shares)) for i in (1, 2, 3))
 
     def noises(clean, generator):
         parts = clean.tensor_split([independent, developed])
@@ -169,8 +171,9 @@ def correlated(photos, run):
         return noisy
 
     jpegs = [1.0] * independent + [0.4] * (colours - independent)
-    soft = [0.0] * independent + [0.5] * (colours - independent)
-    draw_colours, draw_greys = noisy_crops(photos, run, noises, jpegs, soft), grey_crops(photos, run, greys)
+    soft = [0.0] * independent + [0.0 if without == "soft" else 0.5] * (colours - independent)
+    draw_colours = noisy_crops(photos, run, noises, jpegs, soft)
+    draw_greys = grey_crops(photos, run, run.pairs - colours)
 
     def draw(epoch, clean=False):
         both = draw_colours(epoch + 500_000, clean), draw_greys(epoch, clean)  # with seeds of their own
