@@ -14,6 +14,7 @@ from .pictures import image_of, pixels_of
 
 BLURS = 0.35, 4  # standard deviations in pixels, of `blurred`
 FINE_BLURS = 0.2, 1.2  # of `developed_noise`
+TOE = 0.05  # linear light, below which the tone curve of `developed_noise` is straight
 QUALITIES = 65, 98  # of the JPEGs of `with_jpeg`
 
 
@@ -231,7 +232,8 @@ def developed_noise(clean, rms, generator):
     mixed = brightness + uniform(n, 0.2, 1, generator) * (mixed - brightness)  # cameras smooth colours more
     smooth = blurred(mixed, generator, FINE_BLURS)
     mixed = torch.where(uniform(n, 0, 1, generator) < 0.5, mixed, smooth)
-    return scaled(mixed * linear ** (1 / gamma - 1), rms)  # the tone curve's slope, but for a factor
+    slope = linear.clamp(min=TOE) ** (1 / gamma - 1)  # of the tone curve, but for a factor
+    return scaled(mixed * slope, rms)
 
 
 def jpeg(image, quality, subsampling):

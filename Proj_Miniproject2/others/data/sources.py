@@ -148,8 +148,8 @@ def correlated(photos, run, without=None):
     """Pairs (pairs, 3, CROP, CROP) with the noise of JPEGs, of developed photos and of grey pictures, of SHARES.
 
     Those with independent noise went through a JPEG. The others in colour have `developed_noise` with a root mean
-    square log-uniform between 1 and 25 grey levels, or `coloured_noise`, 0.7 to 22; two in five went through a JPEG,
-    and half of their photos are `softened`. Those of one channel are as in `grey`. without: the one of SHARES whose
+    square log-uniform between 1 and 25 grey levels, or `coloured_noise`, 0.7 to 22; half of them went through a
+    JPEG, and half of their photos are `softened`. Those of one channel are as in `grey`. without: the one of SHARES whose
     place the others take, or "soft": no photo is softened.
     """
     shares = [0 if kind == without else share for kind, share in SHARES.items()]
@@ -170,7 +170,7 @@ def correlated(photos, run, without=None):
 
         return noisy
 
-    jpegs = [1.0] * independent + [0.4] * (colours - independent)
+    jpegs = [1.0] * independent + [0.5] * (colours - independent)
     soft = [0.0] * independent + [0.0 if without == "soft" else 0.5] * (colours - independent)
     draw_colours = noisy_crops(photos, run, noises, jpegs, soft)
     draw_greys = grey_crops(photos, run, run.pairs - colours)
