@@ -497,7 +497,7 @@ def test_help_of_train_begins_with_what_people_need(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     peoples, laboratorys = capsys.readouterr().out.split("the laboratory:")
-    first = "shots out checkpoint results overwrite half run network start num-epochs pairs".split()
+    first = "shots singles out checkpoint results overwrite half run network start num-epochs pairs".split()
     assert [name for name in re.findall(r"^  --([a-z-]+)", peoples, re.M)] == first
     fields_of_runs = {field.name.replace("_", "-") for kind in (Run, Recipe) for field in fields(kind)} - {"recipe"}
     assert {*re.findall(r"^  --([a-z-]+)", laboratorys, re.M)} == fields_of_runs - {*first}

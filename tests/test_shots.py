@@ -2,15 +2,20 @@
 
 import warnings
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch.nn.functional import avg_pool2d
 
+from Proj_Miniproject2 import Model, denoise
 from Proj_Miniproject2.others.__main__ import main
+from Proj_Miniproject2.others.data import pages as pages_module
 from Proj_Miniproject2.others.data import shots as module
 from Proj_Miniproject2.others.data.metrics import psnr
 from Proj_Miniproject2.others.data.noise import to_uint8
+from Proj_Miniproject2.others.data.ranges import LEVELS, with_range
 from Proj_Miniproject2.others.data.scenes import draw_scenes
 from Proj_Miniproject2.others.data.shots import read_scenes, read_shots, shift
 from Proj_Miniproject2.others.data.sources import shots
@@ -36,8 +41,9 @@ def test_both_layouts_are_read(tmp_path):
             save(tmp_path / "scenes" / f"s{scene}" / f"{shot}.png", level)
             if shot < 2:
                 save(tmp_path / f"shot{shot}" / "deep" / f"s{scene}.png", level)
-    assert levels(read_scenes([tmp_path / "scenes"])) == [[0, 1], [10, 11, 12], [20, 21]]
-    assert levels(read_scenes([tmp_path / "shot0", tmp_path / "shot1"])) == [[0, 1], [10, 11], [20, 21]]
+    scenes, known = read_scenes([tmp_path / "scenes"])
+    assert levels(scenes) == [[0, 1], [10, 11, 12], [20, 21]] and known is None
+    assert levels(read_scenes([tmp_path / "shot0", tmp_path / "shot1"])[0]) == [[0, 1], [10, 11], [20, 21]]
 
 
 def test_pairs_are_aligned_crops_of_two_different_shots():
@@ -58,13 +64,13 @@ def test_pairs_are_aligned_crops_of_two_different_shots():
     ("single among names", "scene b.png has a single shot"),
     ("sizes", "scenes/b have different sizes"),
     ("same", "b/1.png are the same picture"),
-    ("16 bits", "b/1.png: has more than 8 bits"),
+    ("16 bits", "a/0.png is of uint8, "),
     ("of another network", "neither of this network"),
-    ("one scene", "at least two scenes"),
+    ("one scene", "should have 112 pixels a side or more, got 70"),
     ("nowhere", "expected a folder of pictures"),
     ("unreadable", "1.png"),
-    ("photos, too", "either a folder of photos or --shots"),
-    ("source", "goes with photos"),
+    ("photos, too", "either a folder of photos, --shots or --singles"),
+    ("source", "the source fresh doesn't go with --shots"),
 ])  # fmt: skip
 def test_bad_shots_are_named(what, words, tmp_path, capsys):
     folder, options = tmp_path / "scenes", []
@@ -80,7 +86,8 @@ def test_bad_shots_are_named(what, words, tmp_path, capsys):
     elif what == "same":
         save(folder / "b" / "1.png", 9)
     elif what == "16 bits":
-        Image.new("I;16", (70, 66)).save(folder / "b" / "1.png")
+        noise = torch.randint(2000, (66, 70), generator=torch.Generator().manual_seed(0))
+        Image.fromarray(noise.to(torch.uint16).numpy()).save(folder / "b" / "1.png")
     elif what == "of another network":
         options = ["--network", "unet"]
     elif what == "sizes":
@@ -128,7 +135,7 @@ def test_training_on_shots_learns_an_unknown_noise(noise, tmp_path, monkeypatch)
             path = tmp_path / "shots" / f"{i:02}" / f"{shot}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(shoot(clean).permute(1, 2, 0).numpy()).save(path)
-    monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 4)
+    monkeypatch.setattr(experiment, "VALIDATION_SHOTS", 4)
     out = tmp_path / "mine.pth"
     main(f"train --shots {tmp_path}/shots --out {out} --num-epochs 1 --pairs 80 --batch-size 4".split())
     clean = torch.stack(draw_scenes(6, size=128, seed=1))
@@ -214,7 +221,7 @@ def test_shots_that_are_shifted_are_named(tmp_path, large_scenes):
         warnings.simplefilter("error")
         read_shots("a", sorted((tmp_path / "a").iterdir()))
     with pytest.warns(UserWarning) as caught:
-        assert len(read_scenes([tmp_path])) == 3
+        assert len(read_scenes([tmp_path])[0]) == 3
     named = [str(warning.message) for warning in caught]
     assert [text.split(" and ")[0] for text in named] == [str(tmp_path / "b" / "2.png"), str(tmp_path / "c" / "1.png")]
     assert all("shifted by 3 rows and -5 columns of pixels" in text for text in named)
@@ -228,3 +235,189 @@ def test_shots_that_are_shifted_by_more_than_half_are_refused(expected, tmp_path
     printed = capsys.readouterr().err.strip()
     assert exit.value.code == 2 and len(printed.splitlines()) == 1 and not (tmp_path / "w.pth").exists()
     assert f"shifted by {expected[0]} rows and {expected[1]} columns of pixels, more than half" in printed
+
+
+# Measured shots
+
+
+GAIN, OFFSET, READ = 50, 400, 60  # of a camera that counts photons
+
+
+def photons(n, seed, size=64):
+    """Grey scenes, some 6 photons a pixel: a list of float arrays (size, size)."""
+    return [0.05 * scene.float().mean(0).numpy() for scene in draw_scenes(n, size=size, seed=seed)]
+
+
+def measure(scene, draws, shots):
+    """uint16 (shots, H, W)"""
+    counts = draws.poisson(scene, (shots, *scene.shape))
+    return (OFFSET + GAIN * counts + draws.normal(0, READ, counts.shape)).clip(0, 65535).round().astype(np.uint16)
+
+
+def save_stack(path, pages):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npy":
+        np.save(path, pages)
+    else:
+        tifffile.imwrite(path, pages, photometric="minisblack")
+
+
+@pytest.fixture(scope="module")
+def stacks():
+    """Four shots of each of three scenes"""
+    draws = np.random.default_rng(0)
+    return [measure(scene * (1 + i), draws, 4) for i, scene in enumerate(photons(3, 2, size=120))]
+
+
+@pytest.mark.parametrize("layout", ["stacks", "files", "subfolders", "several folders", "stacks by name"])
+@pytest.mark.parametrize("ending", [".tif", ".npy"])
+def test_measured_shots_are_read_in_one_range(layout, ending, stacks, tmp_path):
+    paths = [tmp_path]
+    for i, pages in enumerate(stacks):
+        if layout in ("stacks", "files"):
+            save_stack(tmp_path / f"{i}{ending}", pages)
+        for j, page in enumerate(pages):
+            if layout == "subfolders":
+                save_stack(tmp_path / f"{i}" / f"{j}{ending}", page)
+            if layout == "several folders":
+                save_stack(tmp_path / f"{j}" / "in" / f"{i}{ending}", page)
+        if layout == "stacks by name":
+            save_stack(tmp_path / "0" / f"{i}{ending}", pages[:2])
+            save_stack(tmp_path / "1" / f"{i}{ending}", pages[2:])
+    if layout == "files":
+        paths = [tmp_path / f"{i}{ending}" for i in range(3)]
+    elif layout not in ("stacks", "subfolders"):
+        paths = sorted(tmp_path.iterdir())
+    scenes, (low, scale) = read_scenes(paths)
+    ranges = [np.quantile(page, [0.005, 0.995], method="nearest") for pages in stacks for page in pages]
+    lowest, highest = (extreme(ends) for extreme, ends in zip((min, max), zip(*ranges, strict=True), strict=True))
+    assert abs(low - lowest) <= 2 and abs(scale * (LEVELS[1] - LEVELS[0]) + low - highest) <= 2 * scale
+    for pages, scene in zip(stacks, scenes, strict=True):
+        expected = ((pages - low) / scale + LEVELS[0]).clip(0, 255)
+        assert len(scene) == 4 and scene[0].shape == (1, 120, 120) and scene[0].dtype == torch.float32
+        assert np.abs(np.concatenate(scene) - expected).max() < 0.01
+
+
+def test_one_scene_is_parted(stacks, tmp_path):
+    save_stack(tmp_path / "0.tif", stacks[0])
+    small, large = read_scenes([tmp_path / "0.tif"])[0]
+    assert [image.shape for image in small] == [(1, 17, 120)] * 4
+    both = [torch.cat(parts, 1) for parts in zip(small, large, strict=True)]
+    save_stack(tmp_path / "1.tif", stacks[0][::-1] + 0)
+    assert all(map(torch.equal, both, read_scenes([tmp_path / "0.tif", tmp_path / "1.tif"])[0][0]))
+
+
+def test_measured_shots_train_weights_that_keep_their_range(tmp_path, monkeypatch):
+    """100 pairs beat the shipped weights, and the median of four shots, of which the network has one."""
+    draws, out = np.random.default_rng(0), tmp_path / "mine.pth"
+    for i, scene in enumerate(photons(12, 0)):
+        save_stack(tmp_path / "shots" / f"{i:02}.tif", measure(scene, draws, 4))
+    monkeypatch.setattr(experiment, "VALIDATION_SHOTS", 4)
+    main(f"train --shots {tmp_path}/shots --out {out} --num-epochs 1 --pairs 100 --batch-size 4".split())
+    scenes = np.stack(photons(6, 1))
+    shots = measure(scenes, draws, 4)
+
+    def error(pictures):
+        return float(np.sqrt(np.mean(np.square(pictures.astype(float) - OFFSET - GAIN * scenes))))
+
+    mine, shipped = denoise(shots[0], weights=out, pages=True), denoise(shots[0], pages=True)
+    assert error(mine) < 0.97 * error(shipped) and error(mine) < 0.7 * error(np.median(shots, 0))
+
+    state = torch.load(out, weights_only=True)  # as anybody loads it: a state_dict like any other
+    PhotoUNet().network.load_state_dict(state)
+    # A dark part alone is seen as it was in training, not in a range of its own
+    low, scale = state._metadata[""]["range"]
+    dark = shots[0, 0][:, :32][shots[0, 0][:, :32].mean(1).argsort()[:16]]
+    model = PhotoUNet()
+    model.load_weights(out)
+    levels = torch.from_numpy((dark - low) / scale + LEVELS[0]).clamp(0, 255).float().expand(1, 3, -1, -1)
+    expected = dark + scale * (model.predict(levels).mean((0, 1)) - levels[0, 0]).double().numpy()
+    assert np.abs(denoise(dark.astype(float), weights=out) - expected).max() < 0.1 * scale
+    # and other kinds of pictures are refused
+    for other in (shots[0, 0] / 65535, shots[0, 0] * 100.0, shots[0, 0] - 1e5, -1.0 * shots[0, 0]):
+        with pytest.raises(ValueError, match="trained on another kind of picture, with values from"):
+            denoise(other, weights=out)
+    with pytest.raises(ValueError, match="has 8 bits a value, but the weights were trained on another kind"):
+        denoise((shots[0, 0] >> 8).astype(np.uint8), weights=out)
+    assert (denoise(np.full((20, 20), 7.0), weights=out) == 7).all()  # as without
+
+
+def test_photos_are_refused_by_weights_of_measured_pictures(tmp_path, capsys):
+    weights = with_range(PhotoUNet().network.state_dict(), 400, 20)
+    torch.save(weights, tmp_path / "w.pth")
+    save(tmp_path / "in" / "photo.png", 100)
+    with pytest.raises(SystemExit) as exit:
+        main(f"denoise {tmp_path}/in --out {tmp_path}/out --weights {tmp_path}/w.pth".split())
+    assert exit.value.code == 1 and "photo.png: has 8 bits a value, but the weights" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "photo.png").exists()
+
+
+@pytest.mark.parametrize("kept", [
+    (1.0, 0.0), (float("nan"), 1.0), (0.0, float("inf")), (1.0,), "no range", [1.0, 2.0], (1, 2), (1.0, -2.0),
+])  # fmt: skip
+def test_a_range_that_is_none_is_refused(kept, tmp_path):
+    weights = with_range(PhotoUNet().network.state_dict(), 400, 20)
+    weights._metadata[""]["range"] = kept
+    torch.save(weights, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match="w.pth: the range of its pictures should be two numbers"):
+        denoise(np.zeros((20, 20)), weights=tmp_path / "w.pth")
+
+
+def test_shipped_weights_keep_no_range():
+    for kind in (Model, PhotoUNet):
+        assert not hasattr(torch.load(kind.PRETRAINED, weights_only=True), "_metadata")
+
+
+@pytest.mark.parametrize("what, words", [
+    ("sizes", "the shots of the scene 0.tif have different sizes"),
+    ("dtypes", "expected pictures of one kind, but in/0.tif, page 1 is of uint16, in/1.npy, page 1 of float32"),
+    ("8 bits", "in/0.tif, page 1 is of uint16, in/1.npy, page 1 of uint8"),
+    ("64 bits", "the shot in/1.npy: page 1: expected an array of uint8"),
+    ("complex", "the shot in/1.npy: page 1: expected an array of uint8"),
+    ("objects", "the shot in/1.npy: is a damaged .npy, or holds no numbers"),
+    ("black page", "the shot in/1.npy: page 3: shows nothing"),
+    ("five channels", "the shot in/0.tif: page 1 has 5 channels"),
+    ("same page", "in/1.npy, page 1 and in/1.npy, page 3 are the same picture"),
+    ("many pages", "the shot in/0.tif: its 4 pages are 0.00023 GB of float32, more than this machine's memory"),
+    ("damaged page", "the shot in/0.tif: page 2 is damaged, and with it"),
+    ("one page", "the scene in has a single shot, in/1.npy"),
+    ("both", "expected folders of shots, or files, got both"),
+    ("empty", "there is no shot in in"),
+    ("small", "a single picture or scene should have 112 pixels a side or more, got 40"),
+])  # fmt: skip
+def test_bad_stacks_are_named(what, words, stacks, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder, (first, second, _) = tmp_path / "in", stacks
+    arguments, other = ["in"], {
+        "dtypes": second.astype(np.float32), "8 bits": (second >> 8).astype(np.uint8), "64 bits": second.astype(int),
+        "complex": second + 1j, "objects": np.array([{}, None]), "one page": second[0],
+        "black page": np.where(np.arange(4)[:, None, None] == 2, 0, second), "same page": second[[0, 1, 0]],
+    }.get(what, second)  # fmt: skip
+    folder.mkdir()
+    if what == "objects":
+        np.save(folder / "1.npy", other, allow_pickle=True)
+    else:
+        save_stack(folder / "1.npy", other)
+    save_stack(folder / "0.tif", first)
+    if what == "sizes":
+        save_stack(tmp_path / "more" / "0.tif", second[:, :60])
+        arguments = ["in", "more"]
+    elif what == "five channels":
+        tifffile.imwrite(folder / "0.tif", np.stack([*first, first[0]], -1), photometric="rgb")
+    elif what == "many pages":
+        monkeypatch.setattr(pages_module, "memory", lambda: 230_000)
+    elif what == "damaged page":
+        content = (folder / "0.tif").read_bytes()
+        (folder / "0.tif").write_bytes(content[:-9000])
+    elif what == "both":
+        arguments = ["in", "in/0.tif"]
+    elif what in ("empty", "small"):
+        for file in folder.iterdir():
+            file.unlink()
+        if what == "small":
+            save_stack(folder / "0.tif", first[:, :30, :40])
+    with pytest.raises(SystemExit) as exit:
+        main(["train", "--shots", *arguments, "--out", "w.pth", *"--pairs 4 --num-epochs 1".split()])
+    printed = capsys.readouterr().err
+    assert exit.value.code == 2 and words in printed and len(printed.strip().splitlines()) == 1, printed
+    assert not (tmp_path / "w.pth").exists()

@@ -9,15 +9,16 @@ import torch
 
 from ..model import FLOATS
 from .data.correlation import correlation
+from .data.files import load
+from .data.measured import NUMPY_DTYPES, check_array, tensor_of
 from .data.pictures import image_of, in_mode, pixels_of
-from .data.ranges import seen
+from .data.ranges import range_of, seen
 from .networks import NETWORKS, CameraUNet
 
 ALIKE = 0.3  # correlation of neighbouring pixels: from here on noise isn't independent
 HARDLY = 1.5  # grey levels, root mean square: what a network takes from a picture without noise
 STRIP = 256  # rows
 DTYPES = (torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.int16, torch.int32, *FLOATS)
-NUMPY_DTYPES = "uint8 uint16 uint32 int8 int16 int32 float16 float32 float64".split()
 
 
 def denoise(picture, *, weights=None, strength=1, pages=False):
@@ -27,16 +28,18 @@ def denoise(picture, *, weights=None, strength=1, pages=False):
         picture: a NumPy array (H, W) or (H, W, C); a tensor (H, W) or (C, H, W), as torch has them; or a Pillow image
             of mode L, LA, RGB, RGBA, I;16, I or F. C is 1 for grey, 3 for colours, 2 and 4 for these and transparency,
             which stays as it is. Integers of 8, 16 or 32 bits, or floats
-        weights: a file of weights of the network photo, as `noise2noise train --shots` writes, instead of those shipped
+        weights: a file of weights of the network photo, as `noise2noise train --shots` and `--singles` write, instead
+            of those shipped
         strength: 0 leaves the picture as it is, 1 gives the network's result, values between a blend; 2 denoises the
             result once more
         pages: whether the first axis counts pictures, each denoised by itself: arrays (P, H, W) or (P, H, W, C),
             tensors (P, H, W) or (P, C, H, W)
 
     The range of uint8 is [0, 255]. Any other dtype may have any range, which is found for each picture by itself, see
-    `data.ranges.seen`: units and offset don't matter. The picture loses what the network, which doesn't see them so,
-    takes away: hot pixels stay as far above what is around them, NaN and infinities stay, and a constant picture stays
-    as it is. Integers are rounded, and end where their dtype does.
+    `data.ranges.seen`: units and offset don't matter. But weights that were trained on measured pictures see all in the
+    range of these, which their file holds, and take no others. The picture loses what the network, which doesn't see
+    them so, takes away: hot pixels stay as far above what is around them, NaN and infinities stay, and a constant
+    picture stays as it is. Integers are rounded, and end where their dtype does.
 
     Raises TypeError or ValueError for anything else, and for weights of another network; OSError if they can't be read.
     """
@@ -94,14 +97,6 @@ def check_strength(strength):
         raise ValueError(f"strength must lie in [0, 2], got {strength}")
 
 
-def check_array(array):
-    """TypeError unless it is a plain NumPy array of a dtype that can be denoised."""
-    if array.dtype.name not in NUMPY_DTYPES:
-        raise TypeError(f"expected an array of {', '.join(NUMPY_DTYPES)}, got {array.dtype}")
-    if hasattr(array, "mask"):
-        raise TypeError("expected an array without a mask: array.filled(nan) has NaN there, which stay")
-
-
 # ---------------------------------------------------------------------------------------------------------------
 # Which weights
 
@@ -114,7 +109,7 @@ def chosen(network=None, weights=None):
 
 
 def trained(network, path=None):
-    """The model of that name in `NETWORKS`, with the weights of a file, or those shipped.
+    """The model of that name in `NETWORKS`, with the weights of a file, or those shipped, and the `range` they have.
 
     Raises as `Model.load_weights`, and says whose weights they are if those of another of the networks.
     """
@@ -127,6 +122,10 @@ def trained(network, path=None):
         if not fitting:
             raise
         raise ValueError(f"{path} does not hold the weights of this network: try --network {fitting[0]}") from error
+    try:
+        model.range = range_of(load(path, "cpu"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return model
 
 
@@ -156,24 +155,27 @@ def denoise_image(models, image, progress=iter, strength=1):
 
 def denoise_array(models, array, progress=iter, strength=1):
     """As `denoise_pixels`, for a NumPy array (H, W) or (H, W, C), in any order of its bytes. Errors: `check_array`."""
-    check_array(array)
-    native = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
-    pixels = native if native.dim() == 2 else native.movedim(2, 0)
-    result = denoise_pixels(models, pixels, progress, strength)
-    result = result if native.dim() == 2 else result.movedim(0, 2)
+    result = denoise_pixels(models, tensor_of(array), progress, strength)
+    result = result if result.dim() == 2 else result.movedim(0, 2)
     return result.numpy().astype(array.dtype, order="C")
 
 
 def denoise_pixels(models, pixels, progress=iter, strength=1):
-    """What the models make of pixels (H, W) or (C, H, W) of any of DTYPES, see `denoise`: of that shape and dtype."""
+    """What the models make of pixels (H, W) or (C, H, W) of any of DTYPES, see `denoise`: of that shape and dtype.
+
+    A model that was trained on measured pictures has their `range`, and takes no others.
+    """
     if pixels.dim() == 2:
         return denoise_pixels(models, pixels[None], progress, strength)[0]
     colours = pixels.detach()[: 1 if len(pixels) < 3 else 3]
+    known = getattr(models[0], "range", None)
+    if known and pixels.dtype == torch.uint8:
+        raise ValueError("has 8 bits a value, but the weights were trained on another kind of picture, of more")
     if pixels.dtype == torch.uint8:
         result = passed(models, colours, progress, strength).expand_as(colours)
     else:
         before = colours.to("cpu", torch.float64)
-        values, scale = seen(before)
+        values, scale = seen(before, known)
         if not scale:
             return pixels.detach().clone()
         change = passed(models, values, progress, strength).double() - values

@@ -6,10 +6,14 @@ Here is what several of them do.
 from ..data.pictures import photo_paths
 
 
-def pictures_in(*folders):
-    """The pictures that are read from folders, for `check_outputs`; of None there are none. What can't be read is left
-    to who reads it."""
-    return [path for folder in folders if folder for path in photo_paths(folder, onerror=lambda error: None)]
+def pictures_in(*paths):
+    """The pictures that are read from folders or files, for `check_outputs`; of None there are none. What can't be read
+    is left to who reads it."""
+
+    def found(path):
+        return [path] if path.is_file() else photo_paths(path, lambda error: None, {".npy"})
+
+    return [file for path in paths if path for file in found(path)]
 
 
 def add_overwrite(parser):

@@ -1,12 +1,19 @@
-"""Train new weights: on noisy pairs made of photos, or on one's own shots of scenes (--shots), several of each.
+"""Train new weights: on noisy pairs made of photos, on one's own shots of scenes (--shots), or on --singles.
 
 To learn the noise of your camera, take two or more shots of each of some scenes, from a tripod, one folder a scene:
 
     noise2noise train --shots SCENES --out mine.pth
     noise2noise denoise PICTURES --out FOLDER --weights mine.pth
 
-A fourteenth of the photos or scenes is set aside, and what the weights reach on pairs from those is printed, before
-each epoch and in the end.
+The same of measured pictures, if `pip install '.[measured]'` was done: TIFFs and PNGs of any depth, and .npy. A file
+with several pages, as is a movie of an object that stays as it is, is a scene of its own. All are brought to one range,
+which is kept in the file of weights, so that `denoise --weights` sees others in it, too; they are of one kind.
+
+Without a second shot, --singles takes pictures, or stacks of them, whose noise is independent from pixel to pixel, as
+that of sensors is before anything was done to it: there, neighbours are shots of nearly the same.
+
+A fourteenth of the photos, scenes or pictures is set aside, or of a single one a seventh of its pixels, and what the
+weights reach on pairs from those is printed, before each epoch and in the end.
 """
 
 import argparse
@@ -16,16 +23,21 @@ from pathlib import Path
 
 import torch
 
+from ...model import Model
 from ..data.files import Incomplete, check_outputs, save_somewhere, write_json
 from ..data.photos import load_photos
+from ..data.ranges import with_range
 from ..data.shots import read_scenes
+from ..data.singles import read_singles, singles
 from ..data.sources import shots
 from ..lab.experiment import train
 from ..lab.runs import FUNCTIONS, RUNS, Run
-from ..networks import TRAINABLE, VARIANTS
+from ..networks import TRAINABLE, VARIANTS, CameraUNet, PhotoUNet
 from ..training.processes import rank
 from ..training.recipe import DEFAULT, Recipe
 from . import add_overwrite, pictures_in
+
+PEOPLES = "default", "short", "photo", "shots", "singles"  # of RUNS
 
 # What the other fields of `Run` and `Recipe` are, to who changes one by the option of that name.
 LABORATORY = {
@@ -53,7 +65,8 @@ LABORATORY = {
 
 def add_arguments(parser):
     parser.usage = (
-        "%(prog)s PHOTOS --out FILE [options]\n       %(prog)s --shots FOLDER [FOLDER ...] --out FILE [options]"
+        "%(prog)s PHOTOS --out FILE [options]\n       %(prog)s --shots PATH [PATH ...] --out FILE [options]\n"
+        "       %(prog)s --singles PATH --out FILE [options]"
     )
     parser.add_argument(
         "photos",
@@ -66,9 +79,15 @@ def add_arguments(parser):
         "--shots",
         type=Path,
         nargs="+",
-        metavar="FOLDER",
-        help="Your own noisy shots instead of photos: one folder with a subfolder of shots for each scene, or several "
-        "folders that hold the first, second, ... shot of every scene under the same name.",
+        metavar="PATH",
+        help="Your own noisy shots instead of photos: one folder with a subfolder of shots, or a stack of them, for "
+        "each scene; several folders with the first, second, ... shot of every scene under the same name; or files.",
+    )
+    parser.add_argument(
+        "--singles",
+        type=Path,
+        metavar="PATH",
+        help="Your own noisy pictures, one of each scene: a folder, or a picture or stack alone.",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="The file to write the weights to.")
     parser.add_argument(
@@ -88,9 +107,9 @@ def add_arguments(parser):
         "--run",
         choices=RUNS,
         metavar="NAME",
-        help="Which named run the options change (default; with --shots shots): short gives the soonest good weights, "
-        "photo those for photos at their full resolution; the rest are the laboratory's: "
-        f"{', '.join(name for name in RUNS if name not in ('default', 'short', 'photo', 'shots'))}.",
+        help="Which named run the options change (default; with --shots shots, with --singles singles): short gives "
+        "the soonest good weights, photo those for photos at their full resolution; the rest are the laboratory's: "
+        f"{', '.join(name for name in RUNS if name not in PEOPLES)}.",
     )
     parser.add_argument(
         "--network",
@@ -140,24 +159,42 @@ def changed(run, args):
     return replace(run, recipe=replace(run.recipe, **given(Recipe)), **given(Run))
 
 
+def pictures_of(args):
+    """What to train on, and the range that measured pictures were brought to."""
+    if args.shots:
+        return read_scenes(args.shots)
+    return read_singles(args.singles) if args.singles else (load_photos(args.photos), None)
+
+
+def is_grey(picture):
+    """Whether a picture (C, H, W), or the first of a list of shots, has no colours."""
+    pixels = picture[0] if isinstance(picture, list) else picture
+    return bool((pixels[1:] == pixels[0]).all())
+
+
 def main(args):
-    if bool(args.photos) == bool(args.shots):
-        raise ValueError("train takes either a folder of photos or --shots")
-    run = changed(RUNS[args.run or ("shots" if args.shots else "default")], args)
-    if bool(args.shots) != (run.source is shots):
-        raise ValueError(f"the source {run.source.__name__} goes with {'photos' if args.shots else '--shots'}")
+    if sum(map(bool, (args.photos, args.shots, args.singles))) != 1:
+        raise ValueError("train takes either a folder of photos, --shots or --singles")
+    kind, own = ("shots", shots) if args.shots else ("singles", singles) if args.singles else ("default", None)
+    run = changed(RUNS[args.run or kind], args)
+    if run.source is not own and (own or run.source in (shots, singles)):
+        raise ValueError(f"the source {run.source.__name__} doesn't go with {f'--{kind}' if own else 'photos'}")
     aside = args.out.parent / f"{args.out.stem}-worse{args.out.suffix}"  # for weights that are worse than none
     if rank() == 0:
         outputs = [args.out, args.results, aside if args.out.exists() else None]
-        read = [args.start, *pictures_in(args.photos, *args.shots or [])]
+        read = [args.start, *pictures_in(args.photos, args.singles, *args.shots or [])]
         resumed = [args.checkpoint, f"{args.checkpoint}.distill"] if args.checkpoint else []
         check_outputs(outputs, read, args.overwrite, resumed)
-    photos = read_scenes(args.shots) if args.shots else load_photos(args.photos)
+    photos, known = pictures_of(args)
+    if own and run.start == str(PhotoUNet.PRETRAINED) and all(map(is_grey, photos)):
+        run = replace(run, start=str(CameraUNet.PRETRAINED))  # which knows grey pictures, and fits into a wider network
     model, results = train(photos, run, args.checkpoint)
     if rank():  # the first process writes for all
         return
-    judge = "against another shot, on the scenes" if args.shots else "on the photos"
-    print(f"{results['psnr']:.2f} dB {judge} set aside (noisy: {results['noisy_psnr']:.2f} dB)")
+    on = {"shots": "against another shot, on the scenes", "singles": "against the pixels beside, on what was"}
+    print(f"{results['psnr']:.2f} dB {on.get(kind, 'on the photos')} set aside (noisy: {results['noisy_psnr']:.2f} dB)")
+    if known:
+        model.write = lambda state, path: Model.write(with_range(state, *known), path)
     dtype = torch.float16 if args.half else None
     worse, out = not results["psnr"] > results["noisy_psnr"], args.out
     if worse and out.exists():

@@ -1,5 +1,7 @@
 """What a picture shows of its noise: whether neighbouring pixels share it."""
 
+import torch
+
 BLOCK = 16  # side of the blocks of which the flattest are looked at
 FLAT = 10  # one in so many is flat
 FAR = 4  # pixels: so far apart, noise has hardly anything in common
@@ -16,17 +18,34 @@ def correlation(pixels):
     channels, which edges hardly touch. A picture without noise seems to be correlated, as neighbours are alike; one
     that is empty, or smaller than a block and FAR more, tells nothing: 1.
     """
+    near, far = differences(pixels)
+    return of_blocks(near, far, near + far)
+
+
+def least_correlation(pixels):
+    """The same, of the blocks that show the least of it. Texture, of which a whole picture may be full, adds to it, so
+    this is the better bound: noise that is correlated is so everywhere. Chance makes it lower by 0.1."""
+    near, far = differences(pixels)
+    return of_blocks(near, far, -near / far)
+
+
+def differences(pixels):
+    """What `squares` gives for neighbours and for pixels FAR apart, of all blocks of a picture that aren't empty."""
     top, left = (max(n - MIDDLE, 0) // 2 for n in pixels.shape[1:])
     pixels = pixels[:, top : top + MIDDLE, left : left + MIDDLE].float()
     channels = pixels if len(pixels) == 1 else pixels[::2] - pixels[1:2]
     if min(pixels.shape[1:]) < BLOCK + FAR:
-        return 1.0
+        return torch.empty(2, 0)
     near, far = (squares(channels, distance) for distance in (1, FAR))
-    near, far = near[far > 0], far[far > 0]  # what is empty, as borders are, shows no noise
+    return near[far > 0], far[far > 0]  # what is empty, as borders are, shows no noise
+
+
+def of_blocks(near, far, order):
+    """The correlation in one in FLAT of the blocks, the first ones by `order`."""
     if not len(far):
         return 1.0
-    flattest = (near + far).argsort()[: max(len(far) // FLAT, 1)]
-    return 1 - (near[flattest].sum() / (far[flattest].sum() + FAINT * len(flattest))).item()
+    first = order.argsort()[: max(len(far) // FLAT, 1)]
+    return 1 - (near[first].sum() / (far[first].sum() + FAINT * len(first))).item()
 
 
 def squares(channels, distance):

@@ -9,6 +9,8 @@ import math
 import struct
 import zlib
 
+import torch
+
 from .pictures import png_chunks
 
 PNG, TIFF, NPY = b"\x89PNG", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), b"\x93NUMPY"
@@ -22,13 +24,31 @@ ORIENTATION, IMAGEJ = 274, 50839
 LOSSLESS = "NONE LZW ADOBE_DEFLATE DEFLATE PACKBITS LZMA ZSTD".split()  # of those that tifffile writes
 LARGEST_TIFF = 2**32 - 2**25  # bytes of pixels; above, a TIFF needs larger numbers (BigTIFF)
 
+NUMPY_DTYPES = "uint8 uint16 uint32 int8 int16 int32 float16 float32 float64".split()
+
+
+def check_array(array):
+    """TypeError unless it is a plain NumPy array of a dtype that can be denoised."""
+    if array.dtype.name not in NUMPY_DTYPES:
+        raise TypeError(f"expected an array of {', '.join(NUMPY_DTYPES)}, got {array.dtype}")
+    if hasattr(array, "mask"):
+        raise TypeError("expected an array without a mask: array.filled(nan) has NaN there, which stay")
+
+
+def tensor_of(array):
+    """The tensor (H, W) or (C, H, W) of a NumPy array (H, W) or (H, W, C), in any order of its bytes. Errors:
+    `check_array`."""
+    check_array(array)
+    native = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
+    return native if native.dim() == 2 else native.movedim(2, 0)
+
 
 def measured(path):
     """What reads and writes a file of measured pictures; None for any other file, which may be one for `read_image`.
 
-    It has `pages()`, which yields NumPy arrays (H, W) or (H, W, C), and `write(pages, file)`, which takes as many and
-    writes the same kind of file to a binary file that can be sought in. Raises OSError, or ValueError for what can't
-    be written as it came: the page is named.
+    It has `pages()`, which yields NumPy arrays (H, W) or (H, W, C), `count()`, how many, and `write(pages, file)`,
+    which takes as many and writes the same kind of file to a binary file that can be sought in. Raises OSError, or
+    ValueError for what can't be written as it came: the page is named.
     """
     if not path.is_file():  # a pipe waits for who writes to it
         return None
@@ -63,6 +83,9 @@ class Npy:
             raise ValueError(f"holds an array {shape}: expected (H, W), (H, W, C) or pages of these")
         self.axis = len(shape) - (3 if len(shape) > 2 and shape[-1] <= 4 else 2)  # that of the rows
 
+    def count(self):
+        return math.prod(self.array.shape[: self.axis])
+
     def pages(self):
         import numpy as np
 
@@ -89,6 +112,9 @@ class Png:
             raise ValueError(
                 "has a colour that is transparent, which would be lost: expected a channel of transparency"
             )
+
+    def count(self):
+        return 1
 
     def pages(self):
         import imagecodecs
@@ -158,6 +184,10 @@ class Tiff:
         if page.subifds:
             return "is there in several sizes, of which the others would be lost"
         return None
+
+    def count(self):
+        with self.opened() as tiff:
+            return sum(1 for _ in self.checked(tiff))
 
     def pages(self):
         import numpy as np

@@ -1,41 +1,105 @@
 """Pictures of any range, as measurements are, brought to the one that networks know: [0, 255]."""
 
+import math
+from collections import OrderedDict
+
 import torch
 from torch.nn.functional import max_pool2d, pad
 
 LEVELS = 40, 215  # what the picture's range becomes: noise goes beyond it, and should stay within [0, 255]
+SPAN = LEVELS[1] - LEVELS[0]
 BEYOND = 0.005  # the share of the pixels that may lie below the range, and above it
 FAR, FAR_HERE = 5, 10  # see `outliers`
 EMPTY = 9  # the side of the least square that is empty if all of it is equal
 STRIP = 64  # rows whose neighbourhoods are looked at together
 
 
-def seen(picture):
+def seen(picture, known=None):
     """What a network should see of a picture, and by how much it was made smaller.
 
-    picture: float64 (C, H, W) in any range. Returns float32 (C, H, W) in [0, 255], and the scale: a step of 1 in these
-    was one of `scale` in the picture. The scale is 0 for a picture without a range, which is the same nearly everywhere
-    or of NaN alone. For a > 0 a picture a x + b gives the same values as x, and a times its scale.
+    picture: float64 (C, H, W) in any range. known: the (low, scale) that the network was trained in, see `found`,
+    instead of the picture's own. Returns float32 (C, H, W) in [0, 255], and the scale: a step of 1 in these was one of
+    `scale` in the picture. The scale is 0 for a picture without a range, which is the same nearly everywhere or of NaN
+    alone. For a > 0 a picture a x + b gives the same values as x, and a times its scale, if none is known.
 
-    NaN, infinities and `outliers`, as hot pixels are, are replaced by the median around them. The range is that of the
-    others without what is `empty`, as borders are. What lies far beyond it is clamped. Raises ValueError if the range
-    is too large for float64.
+    NaN, infinities and `outliers`, as hot pixels are, are replaced by the median around them. What lies far beyond the
+    range is clamped. Raises ValueError if the range is too large for float64, or if the known one is of another kind of
+    picture.
     """
+    picture = repaired(picture)
+    low, scale = own = found(picture)
+    if not scale:
+        return torch.full_like(picture, LEVELS[0], dtype=torch.float32), 0
+    if known:
+        low, scale = known
+        check_known(picture, own, known)
+    return in_levels(picture, low, scale).clamp(0, 255).float(), scale
+
+
+def repaired(picture):
+    """A picture whose NaN, infinities and `outliers` are replaced by the median around them."""
     picture = torch.where(picture.isfinite(), picture, torch.nan)
     around = medians(picture)
     around = torch.where(around.isnan(), picture.nanmedian(), around)
     picture = torch.where(picture.isnan(), around, picture)
-    picture = torch.where(outliers(picture, around), around, picture)
+    return torch.where(outliers(picture, around), around, picture)
+
+
+def found(picture):
+    """The range of a picture that is `repaired`: (low, scale), of which `in_levels` makes LEVELS; the scale is 0 if it
+    has none. What is `empty`, as borders are, doesn't count."""
     low, high = bounds(picture.flatten())
     rest = picture[~empty(picture)]
     if low < high and len(rest):
         low, high = bounds(rest)
-    scale = float(high - low) / (LEVELS[1] - LEVELS[0])
-    if scale == torch.inf:
-        raise ValueError(f"has values from {float(low):g} to {float(high):g}, too far from each other")
-    if not scale > 0:
-        return torch.full_like(picture, LEVELS[0], dtype=torch.float32), 0
-    return ((picture - low) / scale + LEVELS[0]).clamp(0, 255).float(), scale
+    low, high = float(low), float(high)
+    scale = (high - low) / SPAN
+    if scale == math.inf:
+        raise ValueError(f"has values from {low:g} to {high:g}, too far from each other")
+    return low, scale if scale > 0 else 0
+
+
+def in_levels(picture, low, scale):
+    """The picture in a network's grey levels; they may lie beyond [0, 255]."""
+    return (picture - low) / scale + LEVELS[0]
+
+
+def check_known(picture, own, known):
+    """ValueError unless a network that was trained in the range `known` can see a picture of the range `own`: at least
+    half of its pixels lie in [0, 255], and they differ by a grey level."""
+    (low, scale), (known_low, known_scale) = own, known
+    levels = in_levels(picture, *known)
+    inside = ((levels >= 0) & (levels <= 255)).double().mean()
+    if inside < 0.5 or SPAN * scale < known_scale:
+        high, known_high = (first + SPAN * step for first, step in (own, known))
+        raise ValueError(
+            f"has values from {low:g} to {high:g}, but the weights were trained on another kind of picture, with "
+            f"values from {known_low:g} to {known_high:g}"
+        )
+
+
+# A file of weights that were trained on measured pictures has their range with it, so that all are seen alike. It lies
+# where torch keeps what it knows of a state_dict besides tensors: who doesn't ask for it has the same weights.
+
+
+def with_range(state, low, scale):
+    """A state_dict, with a range of measured pictures."""
+    state = OrderedDict(state)
+    state._metadata = {"": {"range": (float(low), float(scale))}}
+    return state
+
+
+def range_of(state):
+    """The (low, scale) that a state_dict from a file has, or None. ValueError if they can't be that."""
+    about = getattr(state, "_metadata", None)
+    about = about.get("") if isinstance(about, dict) else None
+    kept = about.get("range") if isinstance(about, dict) else None
+    if kept is None:
+        return None
+    numbers = isinstance(kept, tuple) and [type(value) for value in kept] == [float, float]
+    if not numbers or not all(map(math.isfinite, kept)) or kept[1] <= 0:
+        raise ValueError(f"the range of its pictures should be two numbers, the second above 0, got {kept!r:.80}")
+    return kept
 
 
 def outliers(picture, around):

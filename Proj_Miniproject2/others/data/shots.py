@@ -1,4 +1,4 @@
-"""Training pairs from one's own shots: two or more photos of each of several scenes, taken from the same place.
+"""Training pairs from one's own shots: two or more pictures of each of several scenes, taken from the same place.
 
 Noise2Noise needs no more: the scene is the same, the noise is another, whatever it is. The shots of a scene must show
 it pixel for pixel alike (a tripod, or burst mode) and have one size: from shifted ones a network learns to blur.
@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch.nn.functional import avg_pool2d
 
-from .photos import read_photo
+from .measured import measured
+from .pages import in_one_range, read_pages, two_parts
 from .pictures import photo_paths
 from .progress import progress
 
@@ -21,56 +22,83 @@ SIDE = (
 CHANCE = 12  # over the root of the number of pixels: by so much shots may come nearer to each other when moved
 
 
-def read_scenes(folders):
-    """The shots of each scene: a list of lists of uint8 tensors (3, H, W), in the order of the scenes' names.
+def read_scenes(paths):
+    """The shots of each scene, in the order of the scenes' names, and the range that measured ones were brought to.
 
-    folders: two or more that hold the first, the second, ... shot of every scene under the same file names; or one with
-    a subfolder for each scene. Warns of shots that are shifted. Raises ValueError for a scene with a single shot, with
-    shots of different sizes, with the same one twice or with one that is shifted by more than half of the picture, for
-    what can't be read, and for fewer than two scenes.
+    Returns a list of lists of tensors, all as `pages.in_one_range` makes them, and its (low, scale) or None. A scene
+    alone becomes two, see `pages.two_parts`.
+
+    paths: two or more folders that hold the first, the second, ... shot of every scene under the same file names; or
+    one with a subfolder for each scene; or files. A file with several pages, which are its shots, is a scene; those
+    with one belong to the scene of their folder. Warns of shots that are shifted. Raises ValueError for a scene with a
+    single shot, with shots of different sizes, with the same one twice or with one that is shifted by more than half of
+    the picture, and for what can't be read.
     """
     scenes = {}
-    for folder in map(Path, folders):
-        for path in photo_paths(folder):
-            # With one folder a scene is a subfolder, else a file name.
-            scene = path.parent if len(folders) == 1 else path.relative_to(folder)
-            scenes.setdefault(str(scene), []).append(path)
-    if len(scenes) < 2:
-        raise ValueError(f"expected at least two scenes, to train and to validate on, got {len(scenes)}")
-    for name, paths in scenes.items():
-        if len(paths) < 2:
-            raise ValueError(f"the scene {name} has a single shot, {paths[0]}: each needs two or more")
-    return [read_shots(name, paths) for name, paths in progress(sorted(scenes.items()), desc="scenes")]
+    for name, path in shots_in([*map(Path, paths)]):
+        scenes.setdefault(name, []).append(path)
+    if not scenes:
+        raise ValueError(f"there is no shot in {', '.join(map(str, paths))}")
+    for name, files in scenes.items():
+        if len(files) < 2 and count(files[0]) < 2:
+            raise ValueError(f"the scene {name} has a single shot, {files[0]}: each needs two or more")
+    named = progress(sorted(scenes.items()), desc="scenes")
+    scenes = {name: read_shots(name, files) for name, files in named}
+    known = in_one_range([page for pages in scenes.values() for page in pages])
+    shots = [[page.pixels for page in pages] for pages in scenes.values()]
+    return shots if len(shots) > 1 else [[*part] for part in zip(*map(two_parts, shots[0]), strict=True)], known
+
+
+def shots_in(paths):
+    """(name of the scene, path) of each shot, for `read_scenes`."""
+    files = [path.is_file() for path in paths]
+    if len(set(files)) > 1:
+        raise ValueError("expected folders of shots, or files, got both")
+    for path in paths:
+        for file in [path] if all(files) else photo_paths(path, endings={".npy"}):
+            if len(paths) > 1 and not all(files):
+                yield str(file.relative_to(path)), file
+            else:
+                yield str(file if count(file) > 1 else file.parent), file
+
+
+def count(path):
+    """How many pictures are in a file."""
+    try:
+        stack = measured(path)
+        return stack.count() if stack else 1
+    except ValueError as error:
+        raise ValueError(f"the shot {path}: {error}") from error
 
 
 def read_shots(name, paths):
-    """The shots of the scene of that name; errors as for `read_scenes`."""
-    images = []
-    for path in paths:
-        try:
-            images.append(read_photo(path))
-        except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
-            raise ValueError(f"the shot {path}: {error}") from error
-    sizes = {tuple(image.shape[1:]) for image in images}
+    """The shots of the scene of that name, as `read_pages` gives them; errors as for `read_scenes`."""
+    pages = [page for path in paths for page in read_pages(path, "the shot ")]
+    sizes = {tuple(page.pixels.shape[1:]) for page in pages}
     if len(sizes) > 1:
         raise ValueError(f"the shots of the scene {name} have different sizes (height, width): {sorted(sizes)}")
-    for (one, image), (other, same) in combinations(zip(paths, images, strict=True), 2):
-        if torch.equal(image, same):
-            raise ValueError(f"{one} and {other} are the same picture, with the same noise: expected different shots")
-    for path, image in zip(paths[1:], images[1:], strict=True):
-        rows, columns = moved = shift(images[0], image)
+    sums = [page.pixels.sum(dtype=torch.float64).item() for page in pages]  # to compare few of a long movie in full
+    for (one, total), (other, same) in combinations(zip(pages, sums, strict=True), 2):
+        if total == same and one.range == other.range and torch.equal(one.pixels, other.pixels):
+            raise ValueError(
+                f"{one.name} and {other.name} are the same picture, with the same noise: expected different shots"
+            )
+    first = pages[0]
+    for page in pages[1:]:
+        rows, columns = moved = shift(first.pixels, page.pixels)
         if any(moved):
             what = (
-                f"{path} and {paths[0]} don't lie on each other: shifted by {rows} rows and {columns} columns of pixels"
+                f"{page.name} and {first.name} don't lie on each other: shifted by {rows} rows and {columns} columns "
+                "of pixels"
             )
-            if any(2 * abs(d) > n for d, n in zip(moved, image.shape[1:], strict=True)):
+            if any(2 * abs(d) > n for d, n in zip(moved, page.pixels.shape[1:], strict=True)):
                 raise ValueError(f"{what}, more than half of the picture")
             warnings.warn(f"{what}; of such shots a network learns to blur", stacklevel=2)
-    return images
+    return pages
 
 
 def shift(one, other):
-    """By how many (rows, columns) what `one` shows lies further down and to the right in `other`, uint8 (3, H, W).
+    """By how many (rows, columns) what `one` shows lies further down and to the right in `other`, (C, H, W).
 
     (0, 0) also where the noise hides it.
     """

@@ -218,13 +218,14 @@ def gaussian_or_shot(clean, gaussian, generator):
 def shots(scenes, run):
     """Aligned crops of two different shots of a scene, both drawn anew each time, of lists of every scene's shots.
 
-    A scene comes as often as any other. Pairs are uint8 (pairs, 3, size, size), size CROP or the scenes' shortest side.
+    A scene comes as often as any other. Pairs are (pairs, 3, size, size), size CROP or the scenes' shortest side, and
+    of the shots' dtype; those of one channel have three equal ones.
     """
     size = min(CROP, *(min(images[0].shape[1:]) for images in scenes))
 
     def draw(epoch):
         generator = torch.Generator().manual_seed(stream_seed(run, epoch))
-        pairs = torch.empty(2, run.pairs, 3, size, size, dtype=torch.uint8)
+        pairs = torch.empty(2, run.pairs, 3, size, size, dtype=scenes[0][0].dtype)
         for i in range(run.pairs):
             images = scenes[int(torch.randint(len(scenes), (), generator=generator))]
             _, height, width = images[0].shape

@@ -8,6 +8,7 @@ from ..data.files import load
 from ..data.metrics import psnr
 from ..data.noise import gaussian_noise
 from ..data.photos import PairStream, random_crops, split
+from ..data.singles import singles
 from ..data.sources import CROP, camera, correlated, grey, shots
 from ..data.sources import clean as with_clean
 from ..networks import take_common_channels, turned
@@ -16,6 +17,7 @@ from ..training.processes import check_alike, joined, mean, own, processes, rank
 
 VALIDATION_PAIRS, VALIDATION_SEED = 1000, 123
 VALIDATION_CROPS = 300  # of `grey` and `correlated`
+VALIDATION_SHOTS = 100  # of `shots` and `singles`, whose trainings are short
 NOISY_SHARE = 0.25  # of the targets in self-distillation
 
 
@@ -33,10 +35,10 @@ def turned_prediction(model, images, generator):
 
 def validation(photos, run):
     """(noisy, clean) of photos set aside: as the course made them, or for a camera's noise with sigma = 25, or with all
-    the noises of `grey` or `correlated`. Of scenes set aside there is no clean image: another shot stands for it, whose
-    noise bounds the PSNR."""
-    if run.source is shots:
-        return shots(photos, replace(run, pairs=min(run.pairs, VALIDATION_PAIRS)))(VALIDATION_SEED)
+    the noises of `grey` or `correlated`. Of one's own pictures set aside there is no clean image: another shot stands
+    for it, or the pixels beside, whose noise bounds the PSNR."""
+    if run.source in (shots, singles):
+        return run.source(photos, replace(run, pairs=min(run.pairs, VALIDATION_SHOTS)))(VALIDATION_SEED)
     if run.source in (grey, correlated):
         return run.source(photos, replace(run, pairs=VALIDATION_CROPS))(VALIDATION_SEED, clean=True)
     if run.source is camera:
