@@ -19,9 +19,9 @@ from torch import nn
 
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.data.files import write_json
+from Proj_Miniproject2.others.exporting import to_torch
 from Proj_Miniproject2.others.fast.convolution import setting
 from Proj_Miniproject2.others.fast.machine import fast_products
-from tests.twins import twin
 
 RESULTS = Path(__file__).with_name("results")
 BATCHES = {4: 60, 16: 40, 64: 20, 256: 6}  # batch size: rounds
@@ -101,7 +101,7 @@ class Torchs:
     """The model's network in torch.nn, with autograd."""
 
     def __init__(self, model, memory_format=torch.contiguous_format, autocast=False):
-        self.network = twin(model.network).to("cpu", memory_format=memory_format)
+        self.network = to_torch(model.network).to("cpu", memory_format=memory_format)
         self.memory_format, self.autocast = memory_format, autocast
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=1e-4, momentum=0.9)
         self.loss = nn.functional.mse_loss

@@ -32,7 +32,6 @@ from Proj_Miniproject2.others.networks import NarrowUNet
 from Proj_Miniproject2.others.training.by_recipe import augment
 from Proj_Miniproject2.others.training.losses import RelativeMSE
 from Proj_Miniproject2.others.training.recipe import DEFAULT
-from tests.twins import relative_mse
 
 from .speed import RESULTS, Torchs, in_turn, machine
 
@@ -65,6 +64,11 @@ def train_ours(kind, run, pieces, draw, measure):
     model.fit(pairs, pieces, recipe=recipe)
     measure(seen, model.predict)
     return model.predict
+
+
+def relative_mse(prediction, target):
+    """`RelativeMSE`"""
+    return ((prediction - target).square().reshape(len(target), -1).mean(1) + (15 / 255) ** 2).log().mean()
 
 
 class TorchTraining(Torchs):

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from Proj_Miniproject2 import model as m
+from Proj_Miniproject2.others.exporting import to_torch
 from Proj_Miniproject2.others.training.optimizers import Adam, Muon
 
 from .textbook import take_out
-from .twins import twin
 
 # Of the largest value expected. Sums of half precision round as often as they have terms.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5, torch.float16: 3e-2, torch.bfloat16: 2e-1}
@@ -47,7 +47,7 @@ def laid_out(x, rng):
 def compare(block, x, rng, scale=1.0, tolerance=None):
     """Forward and two backward passes, whose gradients add up; what torch refuses is to be refused, too."""
     what, tolerance = f"{block!r} of {tuple(x.shape)}, {x.dtype}", tolerance or TOLERANCE[x.dtype]
-    reference, leaf = twin(block, torch.float64), x.double().requires_grad_()
+    reference, leaf = to_torch(block).double(), x.double().requires_grad_()
     try:
         expected = reference(leaf)
         if 0 in expected.shape[-2:] and 0 not in x.shape[-2:]:  # which torch lets through where there are no images

@@ -24,6 +24,7 @@ from Proj_Miniproject2.model import (
     TransposeConv2d,
     Upsampling,
 )
+from Proj_Miniproject2.others.exporting import to_torch
 
 from .drawn import (
     DTYPES,
@@ -44,7 +45,6 @@ from .drawn import (
     transpose_options,
     values_of,
 )
-from .twins import twin as twin_of
 
 BOTH = pytest.mark.usefixtures("put_in")  # with the fast convolutions and with the textbook's
 
@@ -552,7 +552,7 @@ def test_blocks_are_modules(make, shape):
 @pytest.mark.parametrize("grad_mode", [True, False])
 def test_report_network_equals_torch(shape, grad_mode):
     net = Model().network.to(torch.float64)
-    twin = twin_of(net)
+    twin = to_torch(net)
     x = normal(*shape)
     with torch.enable_grad():
         out = twin(x)

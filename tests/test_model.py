@@ -27,6 +27,7 @@ from Proj_Miniproject2.model import MSE, SGD, Model, Sequential
 from Proj_Miniproject2.others.data.files import save
 from Proj_Miniproject2.others.data.metrics import psnr
 from Proj_Miniproject2.others.data.scenes import builtin_data
+from Proj_Miniproject2.others.exporting import to_torch
 from Proj_Miniproject2.others.fast import machine
 from Proj_Miniproject2.others.fast.convolution import setting
 from Proj_Miniproject2.others.lab.runs import REPORT
@@ -36,8 +37,6 @@ from Proj_Miniproject2.others.training.by_recipe import augment, fingerprint
 from Proj_Miniproject2.others.training.initialisations import kaiming
 from Proj_Miniproject2.others.training.optimizers import adam
 from Proj_Miniproject2.others.training.recipe import DEFAULT, Recipe, constant, linear
-
-from .twins import twin
 
 SHAPES = {
     "0.weight": (64, 3, 4, 4),
@@ -81,7 +80,7 @@ def error(model, noisy, target):
 def by_torch(model, images):
     """predict for sizes that are multiples of four, by torch.nn in float64."""
     with torch.no_grad():
-        return 255 * twin(model.network, torch.float64)(images.to(torch.float64) / 255)
+        return 255 * to_torch(model.network).double()(images.to(torch.float64) / 255)
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from Proj_Miniproject2.model import (
     xavier,
 )
 from Proj_Miniproject2.others.data.files import save
+from Proj_Miniproject2.others.exporting import to_torch
 from Proj_Miniproject2.others.fast import convolution
 from Proj_Miniproject2.others.fast.convolution import setting
 from Proj_Miniproject2.others.networks import (
@@ -36,7 +37,7 @@ from Proj_Miniproject2.others.networks import (
 
 from .drawn import normal
 from .textbook import take_out
-from .twins import assert_equals_twin, twin
+from .twins import assert_equals_twin
 
 NEAR = 255e-5
 BOTH = pytest.mark.usefixtures("put_in")  # with the fast convolutions and with the textbook's
@@ -102,7 +103,7 @@ def nested():
 def test_names_and_shapes_are_torchs():
     network = nested()
     names = ["0.weight", "0.bias", "1.1.branch.0.weight", "1.1.branch.0.bias", "2.weight", "2.bias"]
-    assert list(network.state_dict()) == names == list(twin(network).state_dict())
+    assert list(network.state_dict()) == names == list(to_torch(network).state_dict())
     assert [type(module) for module in network.modules()] == [
         *(Sequential, Conv2d, Sequential, ReLU, Skip, Sequential, Conv2d, Upsampling)
     ]
@@ -207,7 +208,7 @@ def test_networks_predict_any_size(model, height, width):
     assert 0 <= output.min() and output.max() <= 255
     missing = [(0, model.on_grid(n) - n) for n in (height, width)]
     padded = torch.tensor(np.pad(images, [(0, 0), (0, 0), *missing], "reflect")).double() / 255
-    reference = twin(model.network, torch.float64)
+    reference = to_torch(model.network).double()
     flips = [(), (2, 3), (2,), (3,)][: getattr(model, "VIEWS", 1)]
     views = [reference(padded.flip(f)).flip(f) for f in flips]
     if type(model) is UNet:

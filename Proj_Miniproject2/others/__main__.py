@@ -6,14 +6,23 @@ import sys
 import warnings
 
 try:
-    from .commands import ablate, denoise, evaluate, pairs, plot, train
+    from .commands import ablate, denoise, evaluate, export, pairs, plot, train
     from .data.files import Incomplete
     from .training import processes
 except KeyboardInterrupt:  # as in the package's own file
     print("noise2noise: stopped", file=sys.stderr)
     sys.exit(130)
 
-COMMANDS = {"denoise": denoise, "train": train, "evaluate": evaluate, "plot": plot, "pairs": pairs, "ablate": ablate}
+COMMANDS = {
+    "denoise": denoise,
+    "train": train,
+    "evaluate": evaluate,
+    "plot": plot,
+    "pairs": pairs,
+    "export": export,
+    "ablate": ablate,
+}
+EXTRAS = {"matplotlib": "figures", "onnx": "export", "onnx_ir": "export", "onnxscript": "export"}  # else "photos"
 
 
 def main(args=None):
@@ -35,7 +44,7 @@ def main(args=None):
                 raise ValueError("uses all cores in one process: run it without torchrun")
             COMMANDS[args.command].main(args)
     except ModuleNotFoundError as error:
-        extra = "figures" if error.name.startswith("matplotlib") else "photos"
+        extra = EXTRAS.get(error.name.partition(".")[0], "photos")
         fail(args, f"{error.name} is missing: pip install '.[{extra}]' in this project's folder brings it", 2)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         fail(args, error, 2)

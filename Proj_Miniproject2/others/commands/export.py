@@ -1,0 +1,33 @@
+"""Write a network with its weights as an ONNX file, which ONNX Runtime and many other programs run.
+
+It takes images float32 (N, 3, height, width) in [0, 255], of any number and size, and gives the same, as `predict` of
+the network does, but all of an image at once. A grey picture goes in as three equal channels, of which the mean is
+taken. What `denoise` does around it is not in the file: which network it takes for which picture, two passes, and the
+range of measured pictures. It takes `pip install '.[export]'`.
+"""
+
+from pathlib import Path
+
+from ..data.files import check_outputs, write_whole
+from ..denoising import trained
+from ..exporting import to_onnx
+from ..networks import NETWORKS
+from . import add_overwrite
+
+
+def add_arguments(parser):
+    parser.add_argument("--network", choices=NETWORKS, default="photo", help="The network to write (%(default)s).")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="The ONNX file to write.")
+    add_overwrite(parser)
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="A file of weights, as `train` writes, instead of those shipped.",
+    )
+
+
+def main(args):
+    check_outputs([args.out], [args.weights or NETWORKS[args.network].PRETRAINED], args.overwrite)
+    write_whole(to_onnx(trained(args.network, args.weights)), args.out)
+    print(f"{args.out} takes and gives images float32 (N, 3, height, width) in [0, 255]")
