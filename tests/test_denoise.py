@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image, ImageOps, JpegImagePlugin
 
@@ -237,7 +238,7 @@ def test_enormous_pictures(weights, tmp_path, capsys, monkeypatch):
     assert "(600 pixels) exceeds limit of 598 pixels" in printed and not os.listdir(tmp_path / "new")
 
 
-def test_without_the_extra_sixteen_bit_colour_is_refused(weights, tmp_path, capsys, monkeypatch):
+def test_without_the_extra_measured_pictures_name_it(weights, tmp_path, capsys, monkeypatch):
     """Pillow opens such a PNG with 8 bits, in silence. Written by hand: header, one pixel, end."""
     monkeypatch.setattr(measured, "there", lambda module: False)
     import struct
@@ -249,8 +250,15 @@ def test_without_the_extra_sixteen_bit_colour_is_refused(weights, tmp_path, caps
     header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" + bytes(6))) + chunk(b"IEND", b"")
     (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
-    printed = refused(capsys, lambda: run(weights, tmp_path / "deep.png", "--out", tmp_path / "out"), 1)
-    assert "more than 8 bits" in printed and not os.listdir(tmp_path / "out")
+    Image.fromarray(pixels(channels=1).astype(np.uint16)).save(tmp_path / "16 bits.tif")
+    Image.fromarray(pixels()).save(tmp_path / "pages.tif", save_all=True, append_images=[Image.fromarray(pixels())])
+    tifffile.imwrite(tmp_path / "colour.tif", pixels().astype(np.uint16), photometric="rgb")  # Pillow can't open it
+    tifffile.imwrite(tmp_path / "big.tif", pixels().astype(np.float32), photometric="rgb", bigtiff=True)
+    Image.fromarray(pixels()).convert("CMYK").save(tmp_path / "cmyk.tif")  # nor would the extra take it
+    Image.fromarray(pixels()).save(tmp_path / "good.tif")
+    printed = refused(capsys, lambda: run(weights, tmp_path, "--out", tmp_path / "out"), 1)
+    assert printed.count("more than 8 bits") == printed.count("pip install '.[measured]'") == 5
+    assert "cmyk.tif: has the colours CMYK" in printed and os.listdir(tmp_path / "out") == ["good.tif"]
 
 
 def test_nothing_is_overwritten(weights, tmp_path, capsys):

@@ -3,19 +3,21 @@
 import os
 import re
 import struct
+import sys
 import threading
 import zlib
 
+import imagecodecs
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, features
 
 from Proj_Miniproject2.model import Model
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.commands import denoise
 from Proj_Miniproject2.others.data import pictures
 from Proj_Miniproject2.others.data.photos import load_photos
-from Proj_Miniproject2.others.data.pictures import photo_paths, read_image
+from Proj_Miniproject2.others.data.pictures import photo_paths, png_chunks, read_image
 from Proj_Miniproject2.others.networks import UNet
 
 from .test_denoise import folder_of_no_superuser, pixels, refused, run, weights  # noqa: F401
@@ -48,6 +50,82 @@ def test_a_lossless_webp_stays_lossless(mode, weights, tmp_path):  # noqa: F811
     run(weights, tmp_path / "a.webp", "--out", tmp_path / "out", "--quality", 10)
     with Image.open(tmp_path / "out" / "a.webp") as after:
         assert equal(after, image) and b"VP8L" in (tmp_path / "out" / "a.webp").read_bytes()
+
+
+def save_boxes(image, path, **options):
+    if path.suffix == ".avif":
+        image.save(path, **options)
+    else:
+        pytest.importorskip("pillow_heif").from_pillow(image).save(path, **options)
+
+
+def opened_boxes(path):
+    if path.suffix == ".avif":
+        return ImageOps.exif_transpose(Image.open(path))
+    return pytest.importorskip("pillow_heif").HeifImageFile(path)  # upright already
+
+
+@pytest.mark.parametrize("ending", ["avif", "heic", "HEIF"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_heic_and_avif_become_pngs(mode, ending, weights, tmp_path, capsys):  # noqa: F811
+    image, exif, path = smooth("RGB").convert(mode), Image.Exif(), tmp_path / f"a.{ending}"
+    if mode == "RGBA":
+        image.putalpha(Image.fromarray(pixels(channels=1)))
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Make] = 6, "a maker"
+    save_boxes(image, path, exif=exif.tobytes(), icc_profile=b"a profile", xmp=b"<xmp/>")
+    run(weights, path, "--out", tmp_path / "out", "--compare")
+    assert sorted(os.listdir(tmp_path / "out")) == ["a-compare.png", "a.png"]
+    assert re.fullmatch(rf"1 picture denoised in \d+ s, those in .{ending.lower()} as .png\n", capsys.readouterr().out)
+    with Image.open(tmp_path / "out" / "a.png") as after:
+        assert after.format == "PNG" and after.size == (20, 31) and equal(after, opened_boxes(path))
+        assert after.info["icc_profile"] == b"a profile" and after.info["xmp"] == b"<xmp/>"
+        assert dict(after.getexif()) == {ExifTags.Base.Make: "a maker"}
+        assert b"cICP" not in (tmp_path / "out" / "a.png").read_bytes()  # readers would take it, not the profile
+    assert not any("HEIF" in formats for formats in (Image.OPEN, Image.SAVE))  # nothing changes for a program
+
+
+@pytest.mark.parametrize("ending", ["avif", "heic"])
+def test_colours_without_a_profile_stay_what_they_are(ending, weights, tmp_path):  # noqa: F811
+    """Display P3, as telephones have it: 12, with the curve of sRGB, 13."""
+    path = tmp_path / f"a.{ending}"
+    save_boxes(smooth(), path)
+    content = path.read_bytes()
+    assert content.count(b"colrnclx\0\1\0\r") == 1  # sRGB
+    path.write_bytes(content.replace(b"colrnclx\0\1\0\r", b"colrnclx\0\x0c\0\r"))
+    run(weights, path, "--out", tmp_path / "out")
+    assert (b"cICP", bytes([12, 13, 0, 1])) in list(png_chunks(tmp_path / "out" / "a.png"))
+
+
+def test_deep_and_broken_heic_and_avif_are_named(weights, tmp_path, capsys):  # noqa: F811
+    heif, folder = pytest.importorskip("pillow_heif"), tmp_path / "in"
+    folder.mkdir()
+    deep = np.repeat(np.repeat(pixels(4, 4), 16, 0), 16, 1).astype(np.uint16) * 4
+    heif.from_bytes("RGB;10", (64, 64), deep.tobytes()).save(folder / "deep.heic")
+    for bits in (10, 12):
+        (folder / f"deep {bits}.avif").write_bytes(imagecodecs.avif_encode(deep, bitspersample=bits))
+    for ending in ("avif", "heic"):
+        save_boxes(smooth(), tmp_path / f"a.{ending}")
+        content = (tmp_path / f"a.{ending}").read_bytes()
+        (folder / f"cut {ending}.{ending}").write_bytes(content[:-20])
+        (folder / f"head {ending}.{ending}").write_bytes(content[:24])
+    smooth().save(folder / "moving.avif", save_all=True, append_images=[smooth().rotate(180)])
+    (folder / "text.heic").write_text("no picture")
+    printed = refused(capsys, lambda: run(weights, folder, "--out", tmp_path / "out"), 1)
+    lines = dict(line.removeprefix(f"{folder}/").split(": ", 1) for line in printed.splitlines()[1:])
+    assert lines.keys() == set(os.listdir(folder)) and not os.listdir(tmp_path / "out")
+    for name, line in lines.items():
+        assert name[:4] != "deep" or "more than 8 bits" in line
+    assert "holds 2 pictures" in lines["moving.avif"] and "no picture of the kinds" in lines["text.heic"]
+
+
+def test_without_the_extra_heic_and_avif_name_it(weights, tmp_path, capsys, monkeypatch):  # noqa: F811
+    for ending in ("avif", "heic"):
+        save_boxes(smooth(), tmp_path / f"{ending}.{ending}")
+    smooth().save(tmp_path / "a.jpg")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(features, "check", lambda feature: False)
+    printed = refused(capsys, lambda: run(weights, tmp_path, "--out", tmp_path / "out"), 1)
+    assert printed.count("pip install '.[heic]'") == 2 and os.listdir(tmp_path / "out") == ["a.jpg"]
 
 
 def test_the_quality_of_a_lossy_webp(weights, tmp_path):  # noqa: F811

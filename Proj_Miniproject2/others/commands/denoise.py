@@ -1,10 +1,10 @@
 """Denoise pictures: files, or folders with all the pictures in them.
 
 Each goes to the folder --out under its own name and in its own kind of file: JPEGs of the same quality, lossless WebPs
-lossless, TIFFs with their compression (deflate for those that are lossy, or for black and white alone), GIFs, which
-hold 256 colours, as PNGs. Each is turned upright. Grey stays grey, transparency as it is; so do the colour profile,
-EXIF data (but for thumbnails) and XMP data, the resolution, comments of JPEGs, and texts, gamma and chromaticities of
-PNGs. Whatever else a file may hold is left out.
+lossless, TIFFs with their compression (deflate for those that are lossy, or for black and white alone), but GIFs, which
+hold 256 colours, and HEIC and AVIF (with `pip install '.[heic]'`) as PNGs. Each is turned upright. Grey stays grey,
+transparency as it is; so do the colour profile, EXIF data (but for thumbnails) and XMP data, the resolution, comments
+of JPEGs, and texts, gamma and chromaticities of PNGs. Whatever else a file may hold is left out.
 
 Measured pictures come out as they were, too, with `pip install '.[measured]'`: PNGs of 16 bits; TIFFs of 8, 16 or 32
 bits and of floats, with all their pages, axes and tags; and .npy, whose last axis is of channels if it is 4 at most,
@@ -23,6 +23,7 @@ from ...model import check_int
 from ..data.files import Incomplete, check_outputs, whole
 from ..data.measured import measured
 from ..data.pictures import (
+    AS_PNG,
     WEBP_QUALITY,
     is_sidecar,
     photo_paths,
@@ -71,7 +72,7 @@ def plan(images, out, compare):
             raise FileNotFoundError(f"there is no file or folder {path}")
         for file in pictures(path, out, errors.append) if path.is_dir() else [path]:
             name = file.relative_to(path) if path.is_dir() else Path(file.name)
-            output = out / (name.with_suffix(".png") if name.suffix.lower() == ".gif" else name)
+            output = out / (name.with_suffix(".png") if name.suffix.lower() in AS_PNG else name)
             for target in targets(output, compare):
                 if not taken.setdefault(target, file).samefile(file):
                     raise ValueError(f"{taken[target]} and {file} would both be written to {target}")
@@ -141,7 +142,7 @@ def add_arguments(parser):
 
 
 def main(args):
-    begin, done = time.perf_counter(), 0
+    begin, done, as_png = time.perf_counter(), 0, set()
     if args.quality is not None:
         check_int("quality", args.quality, 1, 100)
     check_strength(args.strength)
@@ -170,6 +171,7 @@ def main(args):
             elif output not in there:
                 write_image(after, output, args.quality)
             done, so_far = done + 1, "is denoised, but not compared: "
+            as_png |= {file.suffix.lower()} & AS_PNG
             if args.compare and compared(output) not in there and stack:
                 compare_stack(stack, output)
             elif args.compare and compared(output) not in there:
@@ -178,8 +180,9 @@ def main(args):
             raise
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
             failed.append(f"{file}: {so_far}{' '.join(str(error).split()) or type(error).__name__}")
+    kinds = f", those in {' and '.join(sorted(as_png))} as .png" if as_png else ""
     there = f", {len(jobs) - len(todo)} were there already" if args.resume else ""
-    print(f"{done} picture{'s' * (done != 1)} denoised in {time.perf_counter() - begin:.0f} s{there}")
+    print(f"{done} picture{'s' * (done != 1)} denoised in {time.perf_counter() - begin:.0f} s{kinds}{there}")
     if failed:
         things = "pictures and folders" if errors else "pictures"
         raise Incomplete(f"{len(failed)} of {len(jobs) + len(errors)} {things} failed:\n" + "\n".join(failed))

@@ -11,7 +11,7 @@ import zlib
 
 import torch
 
-from .pictures import png_chunks
+from .pictures import TIFF_BITS, png_chunks
 
 PNG, TIFF, NPY = b"\x89PNG", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), b"\x93NUMPY"
 DEEP_PNG = 16  # bits a value
@@ -21,6 +21,7 @@ PNG_CHUNKS = (b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"cICP", b"pHYs", b"eXIf", b"t
 MADE = {254, 255, 256, 257, 258, 259, 262, 266, 270, 273, 274, 277, 278, 279, 282, 283, 284, 296, 305, 306, 317}
 MADE |= {320, 322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 530, 531, 532, 34675, 50838, 50839}
 ORIENTATION, IMAGEJ = 274, 50839
+BIGTIFF = 43  # where others have 42
 LOSSLESS = "NONE LZW ADOBE_DEFLATE DEFLATE PACKBITS LZMA ZSTD".split()  # of those that tifffile writes
 LARGEST_TIFF = 2**32 - 2**25  # bytes of pixels; above, a TIFF needs larger numbers (BigTIFF)
 
@@ -56,16 +57,22 @@ def measured(path):
         head = file.read(26)
     if head.startswith(NPY):
         return Npy(path)
-    if head.startswith(PNG) and head[24:25] == bytes([DEEP_PNG]) and there("imagecodecs"):
+    if head.startswith(PNG) and head[24:25] == bytes([DEEP_PNG]):
+        check_extra("has more than 8 bits a value")
         return Png(path)
-    if head.startswith(TIFF) and there("tifffile") and there("imagecodecs"):
-        tiff = Tiff(path)
-        return tiff if tiff.is_measured() else None
+    if head.startswith(TIFF) and Tiff(path).is_measured():
+        check_extra("has more than 8 bits a value, or several pages")
+        return Tiff(path)
     return None
 
 
 def there(module):
     return importlib.util.find_spec(module) is not None
+
+
+def check_extra(what):
+    if not there("tifffile") or not there("imagecodecs"):
+        raise ValueError(f"{what}: pip install '.[measured]' in this project's folder brings what reads it")
 
 
 class Npy:
@@ -143,10 +150,23 @@ class Tiff:
     def is_measured(self):
         """Whether it has more pages than one, or more than 8 bits a value."""
         try:
+            if not there("tifffile"):
+                return self.is_measured_by_pillow()
             with self.opened() as tiff:
                 return len(tiff.pages) > 1 or tiff.pages[0].dtype is None or tiff.pages[0].dtype.itemsize > 1
         except Exception:  # tifffile raises many kinds, and Pillow may know better
             return False
+
+    def is_measured_by_pillow(self):
+        """The same without the extra, to name it. Pillow can't open many of these, but reads the tags of nearly all."""
+        from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+        with open(self.path, "rb") as file:
+            head = file.read(16)
+            tags = ImageFileDirectory_v2(head if head[2] == BIGTIFF else head[:8])
+            file.seek(tags.next)
+            tags.load(file)
+        return tags.next > 0 or max(tags.get(TIFF_BITS, (1,))) > 8
 
     def opened(self):
         import tifffile
