@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 
+from Proj_Miniproject2.others.fast import convolution
+
 from .textbook import take_out
 
 # A fixture is set up once for all examples of a test; those here hold nothing that an example changes.
@@ -20,6 +22,14 @@ settings.load_profile("suite")
 
 # The tensors are small, and a thread that waits for a busy core costs more than it brings.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def predictions_in_float32():
+    """On every machine, so that tests may ask for the last digits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution, "fastest_dtype", lambda device: torch.float32)
+        yield
 
 
 @pytest.fixture(params=[True, False], ids=["put in", "textbook"])

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from Proj_Miniproject2.model import Conv2d, TransposeConv2d
+from Proj_Miniproject2.model import Conv2d, Model, TransposeConv2d
 from Proj_Miniproject2.others.fast import convolution, machine, maps
 from Proj_Miniproject2.others.fast.minimal_filtering import MinimalFiltering
+from Proj_Miniproject2.others.networks import ResNet, UNet
 
 from .drawn import (
     DTYPES,
@@ -314,3 +315,50 @@ def test_auto_takes_bfloat16_where_it_is_measured_to_be_much_faster(ratio, expec
 
     monkeypatch.setattr(machine.time, "perf_counter", clock)
     assert machine.fastest_dtype.__wrapped__(torch.device("cpu")) == expected
+
+
+@pytest.fixture
+def in_bfloat16(monkeypatch):
+    """On a machine that multiplies faster so."""
+    monkeypatch.setattr(convolution, "fastest_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(UNet, "VIEWS", 1)
+
+
+def rounded(model):
+    return any(vars(module).get("rounded") for module in model.network.modules())
+
+
+@pytest.mark.parametrize("make, expected", [(Model, False), (UNet, True), (ResNet, True)])
+def test_larger_networks_predict_in_bfloat16(make, expected, in_bfloat16, monkeypatch):
+    torch.manual_seed(0)
+    model, images = make(), torch.rand(2, 3, 60, 68, generator=generator(0)) * 255
+    found, kinds, choose = model.predict(images), set(), convolution.maps_for
+    monkeypatch.setattr(convolution, "maps_for", lambda *a: kinds.add(type(choose(*a))) or choose(*a))
+    assert torch.equal(model.predict(images), found) and (MinimalFiltering not in kinds) == expected
+    monkeypatch.setattr(convolution, "fastest_dtype", lambda device: torch.float32)
+    exact = model.predict(images)
+    assert not rounded(model) and torch.equal(found, exact) != expected
+    assert (found - exact).norm() <= 3e-3 * exact.norm()
+
+
+def test_training_rounds_as_its_recipe_says(in_bfloat16):
+    model = ResNet()
+    with model.running(precision=torch.float32):
+        assert not rounded(model)
+
+
+def test_who_predicts_at_the_same_time_or_fails_leaves_the_precision_of_others(in_bfloat16):
+    torch.manual_seed(0)
+    model, images = ResNet(), torch.rand(2, 3, 60, 60, generator=generator(0)) * 255
+    model.BATCH_PIXELS = 1  # a piece for each image
+    whole, x = model.predict(images), images[:1] / 255
+    exact = model.network(x)
+    pieces = model.pieces(images)
+    first = next(pieces)[1]
+    assert rounded(model) and torch.equal(first, whole[:1])
+    model.predict(images)  # another one comes, and is done
+    with pytest.raises(ZeroDivisionError):
+        model.predict(images, progress=lambda pieces: 1 / 0)
+    assert torch.equal(next(pieces)[1], whole[1:])
+    pieces.close()
+    assert not rounded(model) and torch.equal(model.network(x), exact)

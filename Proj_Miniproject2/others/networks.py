@@ -99,6 +99,7 @@ class UNet(Model):
     HALO = 31
     SIDE = 320  # as HALO is large
     VIEWS = 8
+    PRECISION = "auto"  # that of products in `predict`, see others/fast
     PRETRAINED = Path(__file__).with_name("unet.pth")
 
     def build(self):
@@ -146,6 +147,7 @@ class ResNet(Model):
     WIDTH, BLOCKS = 96, 6
     GRID = 2
     HALO = 24
+    PRECISION = "auto"
     PRETRAINED = Path(__file__).with_name("resnet.pth")
 
     def build(self):
