@@ -85,7 +85,17 @@ BY_FILE = {
         ("for first in range(0, n, images):", "for first in range(0, n - 1, images):", "fast -k parts"),
         ("(made.stop - 1) * s - p + reach, x_rows", "(made.stop - 1) * s - p, x_rows", "fast -k parts"),
         ("padding=[(p + x.start - s * y.start, None)", "padding=[(p, None)", "fast -k each_kind"),
-        ("deque(undo, maxlen=0)", "pass", "networks -k nested"),
+        ("and many and not rounded:", "and many:", "fast -k larger_networks"),
+        (
+            "(attributes)\n        yield\n    finally:\n        deque(undo, maxlen=0)",
+            "(attributes)\n        yield\n    finally:\n        pass",
+            "networks -k nested",
+        ),
+        (
+            "= True\n        yield\n    finally:\n        deque(undo, maxlen=0)",
+            "= True\n        yield\n    finally:\n        [held.clear() for held in held]",
+            "fast -k same_time",
+        ),
     ],
     "others/fast/maps.py": [
         ("columns.add_(W.view", "columns.copy_(W.view", "blocks -k accumulate"),
