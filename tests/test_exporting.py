@@ -9,6 +9,8 @@ import torch
 import Proj_Miniproject2
 from Proj_Miniproject2.model import MSE, Model, Sequential
 from Proj_Miniproject2.others.__main__ import main
+from Proj_Miniproject2.others.data.files import save
+from Proj_Miniproject2.others.data.ranges import with_range
 from Proj_Miniproject2.others.exporting import to_torch
 from Proj_Miniproject2.others.networks import HALVING, NETWORKS, UNet
 
@@ -36,7 +38,7 @@ def exported(tmp_path_factory):
     model = SmallUNet()
     for value, _ in model.network.param():  # far from doing nothing, and from 0 and 255 in places only
         value.mul_(1.7).add_(0.02)
-    model.save_weights(folder / "mine.pth")
+    save(with_range(model.network.state_dict(), 100, 2.5), folder / "mine.pth")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(NETWORKS, "photo", SmallUNet)
         main(["export", "--weights", str(folder / "mine.pth"), "--out", str(folder / "a.onnx")])
@@ -63,7 +65,7 @@ def test_the_file_says_what_it_takes_and_nothing_of_this_machine(exported):
     for image in (*model.graph.input, *model.graph.output):
         shape = [d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim]
         assert shape == ["N", 3, "height", "width"]
-    assert "[0, 255]" in model.doc_string
+    assert "[0, 255]" in model.doc_string and "(x - 100.0) / 2.5 + 40" in model.doc_string
     assert str(ROOT).encode() not in exported[1] and b"site-packages" not in exported[1]
 
 

@@ -87,8 +87,8 @@ class TorchPredict(torch.nn.Module):
         return self.model.denoise(images / 255)[:, :, :height, :width].clamp(0, 1) * 255
 
 
-def to_onnx(model):
-    """A model as the content of an ONNX file, which does what `Model.predict` does, of images as INFO says.
+def to_onnx(model, about=""):
+    """A model as the content of an ONNX file, which does what `Model.predict` does, and says so: INFO, and `about`.
 
     All of an image goes through at once, where `predict` cuts large ones into tiles. Takes the extra "export".
     """
@@ -107,7 +107,7 @@ def to_onnx(model):
         )
     ClearMetadataAndDocStringPass()(program.model)  # in which paths of this machine stand
     (noisy,), (clean,) = program.model.graph.inputs, program.model.graph.outputs
-    clean.shape, program.model.doc_string = noisy.shape, INFO
+    clean.shape, program.model.doc_string = noisy.shape, INFO + about
     return program.model_proto.SerializeToString()
 
 

@@ -3,12 +3,13 @@
 It takes images float32 (N, 3, height, width) in [0, 255], of any number and size, and gives the same, as `predict` of
 the network does, but all of an image at once. A grey picture goes in as three equal channels, of which the mean is
 taken. What `denoise` does around it is not in the file: which network it takes for which picture, two passes, and the
-range of measured pictures. It takes `pip install '.[export]'`.
+range of measured pictures; that of weights that were trained on these is printed. It takes `pip install '.[export]'`.
 """
 
 from pathlib import Path
 
 from ..data.files import check_outputs, write_whole
+from ..data.ranges import LEVELS
 from ..denoising import trained
 from ..exporting import to_onnx
 from ..networks import NETWORKS
@@ -29,5 +30,9 @@ def add_arguments(parser):
 
 def main(args):
     check_outputs([args.out], [args.weights or NETWORKS[args.network].PRETRAINED], args.overwrite)
-    write_whole(to_onnx(trained(args.network, args.weights)), args.out)
-    print(f"{args.out} takes and gives images float32 (N, 3, height, width) in [0, 255]")
+    model, about = trained(args.network, args.weights), ""
+    if model.range:
+        low, scale = model.range
+        about = f" A picture x, of the kind that it was trained on, goes in as (x - {low}) / {scale} + {LEVELS[0]}."
+    write_whole(to_onnx(model, about), args.out)
+    print(f"{args.out} takes and gives images float32 (N, 3, height, width) in [0, 255].{about}")
