@@ -1,8 +1,10 @@
 """Files of measured pictures: what comes out has the dtype, shape, axes, compression, resolution and description that
 went in. And each that can't be denoised so is named in a line, with nothing half-written."""
 
+import logging
 import os
 import struct
+import sys
 import zlib
 
 import imagecodecs
@@ -203,13 +205,19 @@ BAD = {
     "complex.npy": (lambda path: np.save(path, values(31, 20).astype(complex)), "got complex128"),
     "long.npy": (lambda path: np.save(path, values(31, 20).astype(np.int64)), "got int64"),
     "objects.npy": (lambda path: np.save(path, np.array([[{}]]), allow_pickle=True), "holds no numbers"),
+    "five.npy": (
+        lambda path: np.save(path, values(31, 20, 5)),
+        "holds an array (31, 20, 5): expected up to 4 channels",
+    ),
+    "cut.png": (lambda path: path.write_bytes(imagecodecs.png_encode(values(31, 20))[:200]), "is a damaged PNG"),
     "one axis.npy": (lambda path: np.save(path, values(31)), "holds an array (31,)"),
     "cut.npy": (lambda path: path.write_bytes(b"\x93NUMPY\x01\0v\0{'descr'"), "damaged .npy"),
     "text.npy": (lambda path: path.write_text("no array"), "no picture of the kinds"),
 }
 
 
-def test_bad_files_are_named_and_leave_nothing(tmp_path, capsys):
+def test_bad_files_are_named_and_leave_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("tifffile"), "handlers", [logging.StreamHandler(sys.stderr)])
     (tmp_path / "in").mkdir()
     for name, (write, _) in BAD.items():
         write(tmp_path / "in" / name)

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import sys
 import warnings
 
@@ -63,10 +64,15 @@ def main(args=None):
 
 @contextlib.contextmanager
 def short_warnings(args):
-    """Warnings in one line, without that of the source."""
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda warning, *_: say(args, f"warning: {' '.join(str(warning).split())}")
-        yield
+    """Warnings in one line, without that of the source; and nothing that tifffile logs of what is raised then."""
+    logger = logging.getLogger("tifffile")
+    before, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda warning, *_: say(args, f"warning: {' '.join(str(warning).split())}")
+            yield
+    finally:
+        logger.disabled = before
 
 
 def fail(args, message, status):

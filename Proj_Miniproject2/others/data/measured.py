@@ -21,6 +21,7 @@ PNG_CHUNKS = (b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"cICP", b"pHYs", b"eXIf", b"t
 MADE = {254, 255, 256, 257, 258, 259, 262, 266, 270, 273, 274, 277, 278, 279, 282, 283, 284, 296, 305, 306, 317}
 MADE |= {320, 322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 530, 531, 532, 34675, 50838, 50839}
 ORIENTATION, IMAGEJ = 274, 50839
+NARROW = 16  # columns: a last axis of fewer is none of a stack, but of too many channels
 BIGTIFF = 43  # where others have 42
 LOSSLESS = "NONE LZW ADOBE_DEFLATE DEFLATE PACKBITS LZMA ZSTD".split()  # of those that tifffile writes
 LARGEST_TIFF = 2**32 - 2**25  # bytes of pixels; above, a TIFF needs larger numbers (BigTIFF)
@@ -88,6 +89,8 @@ class Npy:
         shape = self.array.shape
         if len(shape) < 2 or 0 in shape:
             raise ValueError(f"holds an array {shape}: expected (H, W), (H, W, C) or pages of these")
+        if len(shape) > 2 and 4 < shape[-1] < NARROW:
+            raise ValueError(f"holds an array {shape}: expected up to 4 channels, or pages of {NARROW} columns or more")
         self.axis = len(shape) - (3 if len(shape) > 2 and shape[-1] <= 4 else 2)  # that of the rows
 
     def count(self):
@@ -126,7 +129,11 @@ class Png:
     def pages(self):
         import imagecodecs
 
-        yield imagecodecs.png_decode(self.path.read_bytes())
+        try:
+            page = imagecodecs.png_decode(self.path.read_bytes())
+        except imagecodecs.PngError as error:
+            raise ValueError(f"is a damaged PNG: {error}") from error
+        yield page
 
     def write(self, pages, file, twice=False):
         import imagecodecs
