@@ -20,7 +20,7 @@ from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.commands import denoise
 from Proj_Miniproject2.others.data import measured
 from Proj_Miniproject2.others.data.files import save
-from Proj_Miniproject2.others.networks import UNet
+from Proj_Miniproject2.others.networks import CameraUNet, UNet
 
 ROOT = Path(__file__).parents[1]
 
@@ -513,3 +513,26 @@ def test_the_picture_shows_which_weights_it_needs(tmp_path, monkeypatch):
     assert used == [(name, None) for name in ("camera", "camera", "camera", "camera", "photo", "camera", "resnet")] + [
         ("photo", Path("mine.pth"))
     ]
+
+
+def test_views_are_those_that_are_asked_for(tmp_path, monkeypatch, data):
+    """By `denoise` and by `evaluate`; by default as many as a network is made for."""
+    seen = []
+    monkeypatch.setattr(
+        UNet, "denoise", lambda model, images: seen.append((type(model).__name__, model.VIEWS)) or images
+    )
+    Image.effect_noise((40, 40), 50).convert("RGB").save(tmp_path / "a.png")
+    for i, words in enumerate(["", "--views 8", "--views 1 --network unet"]):
+        main(f"denoise {tmp_path / 'a.png'} --out {tmp_path / str(i)} {words}".split())
+    main(f"evaluate {data / 'val_data.pkl'} --network photo --views 4".split())
+    assert list(dict.fromkeys(seen)) == [("CameraUNet", 1), ("CameraUNet", 8), ("UNet", 1), ("PhotoUNet", 4)]
+    assert UNet.VIEWS == 8 and CameraUNet.VIEWS == 1
+
+
+@pytest.mark.parametrize("command", ["denoise {0}/a.png --out {0}/out", "evaluate {1}"])
+@pytest.mark.parametrize("network", ["report", "resnet"])
+def test_networks_that_see_a_picture_once_take_no_views(command, network, tmp_path, data, capsys):
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    with pytest.raises(SystemExit):
+        main([*command.format(tmp_path, data / "val_data.pkl").split(), "--network", network, "--views", "2"])
+    assert "--views goes with unet, photo, camera" in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -101,11 +101,22 @@ def check_strength(strength):
 # Which weights
 
 
-def chosen(network=None, weights=None):
+def chosen(network=None, weights=None, views=None):
     """The models for colours with independent noise and for all else; with a network or weights, one for both."""
     if network or weights:
-        return [trained(network or "photo", weights)] * 2
-    return [trained("photo"), trained("camera")]
+        return [seeing(trained(network or "photo", weights), views)] * 2
+    return [seeing(trained(name), views) for name in ("photo", "camera")]
+
+
+def seeing(model, views=None):
+    """The model, which takes the mean over so many views of a picture; where None, as many as it is made for.
+    ValueError for one that sees a picture only as it stands."""
+    if views is not None:
+        if not hasattr(model, "VIEWS"):
+            able = ", ".join(name for name, kind in NETWORKS.items() if hasattr(kind, "VIEWS"))
+            raise ValueError(f"this network sees a picture only as it stands: --views goes with {able}")
+        model.VIEWS = views
+    return model
 
 
 def trained(network, path=None):

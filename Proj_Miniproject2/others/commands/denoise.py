@@ -33,7 +33,7 @@ from ..data.pictures import (
 from ..data.progress import progress
 from ..denoising import check_strength, chosen, denoise_array, denoise_image
 from ..networks import NETWORKS
-from . import add_overwrite
+from . import add_overwrite, add_views
 
 
 def side_by_side(before, after):
@@ -139,6 +139,7 @@ def add_arguments(parser):
         help="The network that denoises (photo for independent noise, camera for all other, as the picture shows it): "
         "report, unet and resnet are for the course's small images.",
     )
+    add_views(parser)
 
 
 def main(args):
@@ -146,7 +147,7 @@ def main(args):
     if args.quality is not None:
         check_int("quality", args.quality, 1, 100)
     check_strength(args.strength)
-    models = chosen(args.network, args.weights)
+    models = chosen(args.network, args.weights, args.views)
     jobs, errors = plan(args.images, args.out, args.compare)
     if not jobs and not errors:
         raise ValueError("there is no picture to denoise")

@@ -12,9 +12,9 @@ from ..data.files import check_outputs, read_pair, write_json
 from ..data.metrics import psnr
 from ..data.noise import block_mean, gaussian_noise, pixel_noise, poisson_noise
 from ..data.photos import load_photos
-from ..denoising import trained
+from ..denoising import seeing, trained
 from ..networks import NETWORKS
-from . import add_overwrite, pictures_in
+from . import add_overwrite, add_views, pictures_in
 
 SEED = 7
 
@@ -71,6 +71,7 @@ def add_arguments(parser):
         metavar="FILE",
         help="A file of weights, as `train` writes, instead of those shipped.",
     )
+    add_views(parser)
     parser.add_argument("--results", type=Path, metavar="FILE", help="A JSON file to write the numbers to, too.")
     add_overwrite(parser)
 
@@ -79,7 +80,7 @@ def main(args):
     read = [args.val_data, args.weights or NETWORKS[args.network].PRETRAINED, *pictures_in(args.photos)]
     check_outputs([args.results], read, args.overwrite)
     noisy, clean = read_pair(args.val_data)
-    model = trained(args.network, args.weights)
+    model = seeing(trained(args.network, args.weights), args.views)
     photos = load_photos(args.photos) if args.photos else []
     rows = [("the file's own noise", noisy, clean), *((name, bad, clean) for name, bad in other_noise(clean))]
     results = evaluate(model, rows + list(from_photos(photos) if photos else []))
