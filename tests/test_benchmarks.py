@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import memory, parallel, photos, speed, tables, time_to_quality
+from benchmarks import memory, parallel, photos, speed, tables, time_to_quality, views
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.fast import faster
@@ -103,6 +103,17 @@ def test_seconds_to_a_goal_and_the_best_rate():
 def test_parallel_runs(capsys):
     parallel.main(["--quick"])
     assert "in messages" in capsys.readouterr().out
+
+
+def test_views_run(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(views, "RESULTS", tmp_path / "none")  # --quick writes nothing
+    monkeypatch.setattr(views, "VIEWS", (1, 2))
+    Image.effect_noise((40, 40), 50).convert("RGB").save(tmp_path / "a.png")
+    threads = torch.get_num_threads()
+    views.main([str(data / "val_data.pkl"), str(tmp_path), "--quick"])
+    torch.set_num_threads(threads)
+    printed = capsys.readouterr().out
+    assert all(f"{network:8} {n} views" in printed for network in ("unet", "photo", "camera") for n in (1, 2))
 
 
 def test_prediction_for_many_machines():
