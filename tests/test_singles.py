@@ -103,7 +103,7 @@ def test_a_picture_alone_trains_weights_that_gain(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("what, words", [
     ("small", "in/0.npy: expected at least 32 x 32 pixels, got 8 x 8"),
-    ("small page", "in/0.npy, page 1: expected at least 32 x 32 pixels, got 8 x 9"),
+    ("small page", "in/0.npy, page 1: expected at least 32 x 32 pixels, got 8 x 40"),
     ("empty folder", "there is no picture in in"),
     ("nowhere", "expected a folder of pictures, got in"),
     ("one small", "a single picture or scene should have 112 pixels a side or more, got 100"),
@@ -125,7 +125,7 @@ def test_bad_singles_are_named(what, words, tmp_path, monkeypatch, capsys):
     if what == "no picture":
         (tmp_path / "in" / "0.png").write_text("none")
     elif what not in ("nowhere", "empty folder"):
-        size = {"small": (8, 8), "small page": (2, 8, 9), "one small": (100, 100)}.get(what, (120, 120))
+        size = {"small": (8, 8), "small page": (2, 8, 40), "one small": (100, 100)}.get(what, (120, 120))
         picture = np.zeros(size) if what == "flat" else draws.normal(size=size)
         np.save("in/0.npy", blurred(picture, 4) if what == "smooth" else picture)
     if what == "kinds":
