@@ -407,7 +407,8 @@ def test_weights_that_cannot_be_written_are_kept_elsewhere(full, photos, tmp_pat
 
     monkeypatch.setattr(train, "train", lambda *args: (Unlucky(), {"psnr": 25.0, "noisy_psnr": 20.0}))
     with pytest.raises(SystemExit) as exit:
-        main(f"train {photos} --out w.pth".split())
+        main(f"train {photos} --out w.pth --results {tmp_path / 'r.json'}".split())
+    assert json.loads((tmp_path / "r.json").read_text())["psnr"] == 25
     (kept,) = tmp_path.rglob("w.pth")
     assert kept.parents[1] == [*places.values()][len(full)]
     assert exit.value.code == 2 and f"w.pth can't be written, instead {kept} was: disk full" in capsys.readouterr().err

@@ -199,9 +199,11 @@ def main(args):
     worse, out = not results["psnr"] > results["noisy_psnr"], args.out
     if worse and out.exists():
         out = aside
-    save_somewhere(partial(model.save_weights, dtype=dtype), out)
-    if args.results:
-        write_json(results, args.results)
+    try:
+        save_somewhere(partial(model.save_weights, dtype=dtype), out)
+    finally:
+        if args.results:
+            write_json(results, args.results)
     if out != args.out:
         raise Incomplete(f"these weights are worse than doing nothing: they are in {out}, {args.out} stays as it was")
     if worse:
