@@ -149,8 +149,8 @@ def correlated(photos, run, without=None):
 
     Those with independent noise went through a JPEG. The others in colour have `developed_noise` with a root mean
     square log-uniform between 1 and 25 grey levels, or `coloured_noise`, 0.7 to 22; half of them went through a
-    JPEG, and half of their photos are `softened`. Those of one channel are as in `grey`. without: the one of SHARES whose
-    place the others take, or "soft": no photo is softened.
+    JPEG, and half of their photos are `softened`. Those of one channel are as in `grey`. without: the one of SHARES
+    whose place the others take, or "soft": no photo is softened.
     """
     shares = [0 if kind == without else share for kind, share in SHARES.items()]
     independent, developed, colours = (round(run.pairs * sum(shares[:i]) / sum(shares)) for i in (1, 2, 3))
