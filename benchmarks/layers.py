@@ -3,8 +3,8 @@
     python -m benchmarks.layers [--quick] [NAME ...]
 
 The result, benchmarks/results/layers-UNITS.json, is named by the processor's vector units: for each layer the seconds
-of ours and of torch.nn in both memory formats, and the better of torch's over ours. Each is first checked to compute
-the same. Keep the machine quiet: about a minute.
+of ours and of torch.nn in both memory formats, and the better of torch's over ours; the same in bfloat16, beside
+autocast. Each is first checked to compute the same. Keep the machine quiet: two minutes.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from Proj_Miniproject2.others.fast.machine import fast_products
 from .speed import RESULTS, in_turn, machine
 
 BATCH, ROUNDS = 32, 15
-TOLERANCE = 1e-4  # of the norm of a tensor
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.03}  # of the norm of a tensor
 
 # name: (transposed, in_channels, out_channels, kernel_size, options, side of the input)
 LAYERS = {
@@ -54,7 +54,7 @@ LAYERS = {
 class Layer:
     """One layer, a batch of inputs and a batch of gradients: `step()` is a forward and a backward pass."""
 
-    def __init__(self, spec, ours, memory_format=torch.contiguous_format):
+    def __init__(self, spec, ours, memory_format=torch.contiguous_format, rounded=False):
         transposed, c, o, size, options, side = spec
         names = ("TransposeConv2d", "ConvTranspose2d") if transposed else ("Conv2d", "Conv2d")
         draws = torch.Generator().manual_seed(0)
@@ -62,8 +62,10 @@ class Layer:
         state = {k: torch.randn(v.shape, generator=draws) for k, v in reference.state_dict().items()}
         reference.load_state_dict(state)
         self.layer = getattr(m, names[0])(c, o, size, **options) if ours else reference.to(memory_format=memory_format)
-        self.ours = ours
+        self.ours, self.rounded = ours, rounded
         self.layer.load_state_dict(state)
+        if ours and rounded:
+            self.layer.precision = torch.bfloat16
         self.input = torch.randn(BATCH, c, side, side, generator=draws).to(memory_format=memory_format)
         with torch.no_grad():
             shape = reference(self.input).shape
@@ -80,7 +82,8 @@ class Layer:
                 return output, self.layer.backward(self.grad), self.layer.param()[0][1]
         self.layer.zero_grad()
         self.input.grad = None
-        output = self.layer(self.input)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.rounded):
+            output = self.layer(self.input).float()
         output.backward(self.grad)
         return output.detach(), self.input.grad, self.layer.weight.grad
 
@@ -90,15 +93,24 @@ def measure(spec, rounds):
         "ours": Layer(spec, True, torch.channels_last),  # as it comes from our other layers
         "torch.nn": Layer(spec, False),
         "torch.nn, channels_last": Layer(spec, False, torch.channels_last),
+        "ours, bfloat16": Layer(spec, True, torch.channels_last, True),
+        "autocast": Layer(spec, False, torch.contiguous_format, True),
+        "autocast, channels_last": Layer(spec, False, torch.channels_last, True),
     }
     reference = versions["torch.nn"].step()
-    for ours, right in zip(versions["ours"].step(), reference, strict=True):
-        error = ((ours - right).norm() / right.norm()).item()
-        if not error <= TOLERANCE:
-            raise RuntimeError(f"off by {error:.1e} of its size")
+    for name, dtype in (("ours", "float32"), ("ours, bfloat16", "bfloat16")):
+        for ours, right in zip(versions[name].step(), reference, strict=True):
+            error = ((ours - right).norm() / right.norm()).item()
+            if not error <= TOLERANCE[dtype]:
+                raise RuntimeError(f"{name} is off by {error:.1e} of its size")
     seconds = in_turn({name: version.step for name, version in versions.items()}, rounds)
-    better = min(time for name, time in seconds.items() if name != "ours")
-    return {"seconds": seconds, "ratio": better / seconds["ours"]}
+    better, rounded = (min(seconds[name], seconds[f"{name}, channels_last"]) for name in ("torch.nn", "autocast"))
+    ratios = {"ratio": better / seconds["ours"], "bfloat16 ratio": rounded / seconds["ours, bfloat16"]}
+    return {"seconds": seconds} | ratios
+
+
+def geometric_mean(found, ratio):
+    return math.exp(sum(math.log(layer[ratio]) for layer in found.values()) / len(found))
 
 
 def main(args=None):
@@ -110,11 +122,11 @@ def main(args=None):
     for name, spec in LAYERS.items():
         if not args.names or any(word in name for word in args.names):
             found[name] = measure(spec, 1 if args.quick else ROUNDS)
-            print(f"{name:40} {found[name]['ratio']:.2f}", flush=True)
-    mean = math.exp(sum(math.log(layer["ratio"]) for layer in found.values()) / len(found))
-    print(f"{'geometric mean':40} {mean:.2f}")
+            print(f"{name:40} {found[name]['ratio']:.2f} {found[name]['bfloat16 ratio']:.2f}", flush=True)
+    means = {f"geometric mean{of}": geometric_mean(found, f"{of[2:]} ratio".strip()) for of in ("", ", bfloat16")}
+    print(f"{'geometric mean':40}", *(f"{mean:.2f}" for mean in means.values()))
     if not (args.quick or args.names):
-        results = {"machine": machine(), "batch": BATCH, "layers": found, "geometric mean": mean}
+        results = {"machine": machine(), "batch": BATCH, "layers": found} | means
         write_json(results, RESULTS / f"layers-{results['machine']['units']}.json")
 
 

@@ -1,10 +1,11 @@
-"""Speed of the report's network beside torch.nn, measured in one process and in turn.
+"""Speed of the networks beside torch.nn, measured in one process and in turn.
 
     python -m benchmarks.speed [--quick]
 
 Training steps (forward, loss, backward, SGD with momentum) and prediction, in several versions. All versions are first
-checked to compute the same. The result, benchmarks/results/speed-UNITS.json, is named by the processor's vector units,
-since machines with other units are not comparable. Keep the machine quiet: about four minutes.
+checked to compute the same. The report's network with as many threads as torch takes, the U-Nets with one and two, in
+one view and one tile. The result, benchmarks/results/speed-UNITS.json, is named by the processor's vector units,
+since machines with other units are not comparable. Keep the machine quiet: about ten minutes.
 """
 
 import argparse
@@ -20,12 +21,20 @@ from torch import nn
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.data.files import write_json
 from Proj_Miniproject2.others.exporting import to_torch
-from Proj_Miniproject2.others.fast.convolution import setting
+from Proj_Miniproject2.others.fast.convolution import rounding, setting
 from Proj_Miniproject2.others.fast.machine import fast_products
+from Proj_Miniproject2.others.networks import PhotoUNet, UNet
 
 RESULTS = Path(__file__).with_name("results")
 BATCHES = {4: 60, 16: 40, 64: 20, 256: 6}  # batch size: rounds
 IMAGES = {"1000 x 32 x 32": ((1000, 3, 32, 32), 6), "1 x 512 x 512": ((1, 3, 512, 512), 12)}
+# network, whether it is trained, shape of the batch: rounds
+LARGER = {
+    "photo U-Net": (PhotoUNet, False, (1, 3, 512, 512), 9),
+    "photo U-Net, training": (PhotoUNet, True, (8, 3, 96, 96), 9),
+    "U-Net": (UNet, False, (32, 3, 32, 32), 12),
+}
+THREADS = 1, 2
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.08}  # of the norm of a tensor
 
 
@@ -79,6 +88,7 @@ class Ours:
         self.model, self.precision, self.fast = type(model)(), precision, fast
         self.model.device = torch.device("cpu")
         self.model.network.to("cpu").load_state_dict(model.network.state_dict())
+        self.model.PRECISION, self.model.VIEWS = "float32", 1  # where it predicts in another one, `predict` says so
         self.optimizer = m.SGD(self.model.network.param(), lr=1e-4, momentum=0.9)
 
     def step(self, inputs, targets):
@@ -93,7 +103,8 @@ class Ours:
         return [grad for _, grad in network.param()]
 
     def predict(self, images):
-        with contextlib.nullcontext() if self.fast else textbook():
+        in_bfloat16 = rounding(self.model.network) if self.precision else contextlib.nullcontext()
+        with contextlib.nullcontext() if self.fast else textbook(), in_bfloat16:
             return self.model.predict(images)
 
 
@@ -119,11 +130,11 @@ class Torchs:
         return [parameter.grad for parameter in self.network.parameters()]
 
     def predict(self, images):
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
             parts = [
                 self.network(part.to(memory_format=self.memory_format).float() / 255) * 255 for part in images.split(64)
             ]
-        return torch.cat(parts).clamp_(0, 255)
+        return torch.cat(parts).float().clamp_(0, 255)
 
 
 # Each takes a model; the names stand in the results files.
@@ -134,6 +145,7 @@ VERSIONS = {
     "torch.nn": Torchs,
     "torch.nn, channels_last": lambda model: Torchs(model, torch.channels_last),
     "torch.nn, autocast to bfloat16": lambda model: Torchs(model, autocast=True),
+    "torch.nn, channels_last, autocast to bfloat16": lambda model: Torchs(model, torch.channels_last, autocast=True),
 }
 
 
@@ -147,27 +159,45 @@ def check_equal(found, what):
                 raise RuntimeError(f"{what}: {name} is off by {error:.1e} of its size")
 
 
-def training(versions, batch, rounds):
-    draws = torch.Generator().manual_seed(0)
-    inputs, targets = torch.rand(2, batch, 3, 32, 32, generator=draws)
-    check_equal({name: version.step(inputs, targets) for name, version in versions.items()}, f"training, {batch}")
+def training(versions, shape, rounds):
+    inputs, targets = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    check_equal({name: version.step(inputs, targets) for name, version in versions.items()}, f"training, {shape}")
     return in_turn({name: lambda v=version: v.step(inputs, targets) for name, version in versions.items()}, rounds)
 
 
 def prediction(versions, shape, rounds):
     images = torch.randint(256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    float32 = {name: version for name, version in versions.items() if "bfloat16" not in name}
-    check_equal({name: [version.predict(images)] for name, version in float32.items()}, f"prediction, {shape}")
-    return in_turn({name: lambda v=version: v.predict(images) for name, version in float32.items()}, rounds)
+    check_equal({name: [version.predict(images)] for name, version in versions.items()}, f"prediction, {shape}")
+    return in_turn({name: lambda v=version: v.predict(images) for name, version in versions.items()}, rounds)
+
+
+def larger(make, trains, shape, rounds):
+    """As above, for a larger network, without the textbook's version, by the number of threads."""
+    torch.manual_seed(0)
+    model, found, threads = make(), {}, torch.get_num_threads()
+    try:
+        for number in THREADS:
+            torch.set_num_threads(number)
+            versions = {name: make(model) for name, make in VERSIONS.items() if "textbook" not in name}
+            seconds = (training if trains else prediction)(versions, shape, rounds)
+            found[str(number)] = {"seconds": seconds, "ratios": ratios(seconds)}
+    finally:
+        torch.set_num_threads(threads)
+    return found
 
 
 def ratios(seconds):
     """torch.nn's time, in its better memory format, over ours."""
-    best = min(seconds["torch.nn"], seconds["torch.nn, channels_last"])
-    found = {"ours": best / seconds["ours"], "textbook": best / seconds["ours, textbook"]}
-    if "ours, bfloat16" in seconds:
-        found["bfloat16 (autocast / ours)"] = seconds["torch.nn, autocast to bfloat16"] / seconds["ours, bfloat16"]
-    return found
+    best, rounded = (
+        min((s for name, s in seconds.items() if "torch" in name and ("autocast" in name) == autocast), default=None)
+        for autocast in (False, True)
+    )
+    pairs = {
+        "ours": (best, "ours"),
+        "textbook": (best, "ours, textbook"),
+        "bfloat16 (autocast / ours)": (rounded, "ours, bfloat16"),
+    }
+    return {name: theirs / seconds[ours] for name, (theirs, ours) in pairs.items() if ours in seconds}
 
 
 def main(args=None):
@@ -176,21 +206,27 @@ def main(args=None):
     args = parser.parse_args(args)
     torch.manual_seed(0)
     model = m.Model()
-    results = {"machine": machine(), "training": {}, "prediction": {}}
+    results = {"machine": machine(), "training": {}, "prediction": {}, "larger": {}}
     for batch, rounds in BATCHES.items():
         if args.quick and batch > 16:
             continue
         versions = {name: make(model) for name, make in VERSIONS.items()}
-        seconds = training(versions, batch, 1 if args.quick else rounds)
+        seconds = training(versions, (batch, 3, 32, 32), 1 if args.quick else rounds)
         results["training"][str(batch)] = {"seconds": seconds, "ratios": ratios(seconds)}
         print(f"training, batch {batch}:", {name: round(r, 2) for name, r in ratios(seconds).items()}, flush=True)
     for name, (shape, rounds) in IMAGES.items():
         if args.quick and shape[0] > 1:
             continue
-        versions = {name: make(model) for name, make in VERSIONS.items()}
+        versions = {name: make(model) for name, make in VERSIONS.items() if "bfloat16" not in name}
         seconds = prediction(versions, shape, 1 if args.quick else rounds)
         results["prediction"][name] = {"seconds": seconds, "ratios": ratios(seconds)}
         print(f"prediction, {name}:", {name: round(r, 2) for name, r in ratios(seconds).items()}, flush=True)
+    for name, (make, trains, shape, rounds) in LARGER.items():
+        label = f"{name}, {' x '.join(map(str, shape))}"
+        results["larger"][label] = larger(make, trains, shape, 1 if args.quick else rounds)
+        for threads, found in results["larger"][label].items():
+            shown = {name: round(ratio, 2) for name, ratio in found["ratios"].items()}
+            print(f"{label}, {threads} threads:", shown, flush=True)
     if not args.quick:
         write_json(results, RESULTS / f"speed-{results['machine']['units']}.json")
 

@@ -15,6 +15,7 @@ from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.fast import faster
 from Proj_Miniproject2.others.lab.runs import Run
+from Proj_Miniproject2.others.networks import PhotoUNet, UNet
 from Proj_Miniproject2.others.training.optimizers import Muon
 
 ROOT = Path(__file__).parents[1]
@@ -23,8 +24,14 @@ ROOT = Path(__file__).parents[1]
 def test_speed_runs(monkeypatch, capsys):
     monkeypatch.setattr(speed, "BATCHES", {2: 1})
     monkeypatch.setattr(speed, "IMAGES", {"small": ((1, 3, 16, 16), 1)})
+    small = {"predicts": (UNet, False, (1, 3, 32, 32), 1), "trains": (PhotoUNet, True, (2, 3, 48, 48), 1)}
+    monkeypatch.setattr(speed, "LARGER", small)
+    monkeypatch.setattr(speed, "THREADS", (1,))
+    threads = torch.get_num_threads()
     speed.main(["--quick"])
-    assert capsys.readouterr().out.count("bfloat16") == 1
+    printed = capsys.readouterr().out
+    assert printed.count("bfloat16") == 1 + 2 and "predicts, 1 x 3 x 32 x 32, 1 threads: {'ours'" in printed
+    assert torch.get_num_threads() == threads
     assert m.Convolution.faster is faster  # the textbook version put it back
 
 
@@ -34,7 +41,7 @@ def test_a_version_that_computes_something_else_is_not_timed():
     for value, _ in model.network.param():
         value += 0.01
     with pytest.raises(RuntimeError, match="wrong is off"):
-        speed.training({"wrong": speed.Ours(model), "torch.nn": right}, 2, 1)
+        speed.training({"wrong": speed.Ours(model), "torch.nn": right}, (2, 3, 32, 32), 1)
 
 
 def test_memory_counts_what_a_task_takes(monkeypatch):
