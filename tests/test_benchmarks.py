@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import memory, parallel, photos, speed, tables, time_to_quality, views
+from benchmarks import gpu, memory, parallel, photos, speed, tables, time_to_quality, views
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.fast import faster
@@ -121,6 +121,19 @@ def test_views_run(data, tmp_path, monkeypatch, capsys):
     torch.set_num_threads(threads)
     printed = capsys.readouterr().out
     assert all(f"{network:8} {n} views" in printed for network in ("unet", "photo", "camera") for n in (1, 2))
+
+
+def test_what_a_gpu_is_tried_with_runs_on_a_cpu_and_finds_what_is_wrong(monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "DEVICE", torch.device("cpu"))
+    monkeypatch.setattr(gpu, "LAYERS", {"one": (False, 3, 5, 3, {}, 9)})
+    gpu.blocks()
+    gpu.checkpoints()
+    printed = capsys.readouterr().out
+    assert "3 blocks equal torch.nn" in printed and "epoch 3/3" in printed and "to the GPU and back" in printed
+    monkeypatch.setattr(m.Conv2d, "adjoint", lambda layer, x, y_grad, geometry: x.clone().zero_())
+    monkeypatch.setattr(m.Convolution, "faster", lambda *arguments: None)
+    with pytest.raises(RuntimeError, match="skips in torch.float64, off by .* is wrong on cpu"):
+        gpu.blocks()
 
 
 def test_prediction_for_many_machines():
