@@ -16,9 +16,7 @@ from .pages import in_one_range, read_pages, two_parts
 from .pictures import photo_paths
 from .progress import progress
 
-SIDE = (
-    1024  # pixels a side: a shot that is larger is made smaller to be compared, and then pixel by pixel in its middle
-)
+SIDE = 1024  # pixels: a larger shot is made smaller to be compared, and then pixel by pixel in its middle
 CHANCE = 12  # over the root of the number of pixels: by so much shots may come nearer to each other when moved
 
 
