@@ -148,11 +148,13 @@ def pictures(folder, camera):
         draws = enumerate(photos[::every])
         pairs = [kind(photo, sigma, torch.Generator().manual_seed(i)) for i, photo in draws]
         yield name, STRENGTHS.get(name.partition(" ")[0], [sigma]), pairs
-    shots = sorted(camera.glob("*_noisy.jpg"))
-    pairs = [
-        [read_photo(shot.with_name(shot.name.replace("noisy", which))) for which in ("noisy", "mean")] for shot in shots
-    ]
-    yield "camera", STRENGTHS["camera"], pairs
+    yield "camera", STRENGTHS["camera"], camera_pairs(camera)
+
+
+def camera_pairs(folder):
+    """A real camera's shots, and the means of many: pairs of uint8 (3, H, W)."""
+    shots = sorted(folder.glob("*_noisy.jpg"))
+    return [[read_photo(s.with_name(s.name.replace("noisy", which))) for which in ("noisy", "mean")] for s in shots]
 
 
 def measure(run, sigmas, pairs):

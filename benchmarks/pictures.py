@@ -4,14 +4,16 @@
 
 In picture.png the noise is the course's: one pixel of each block; the clean image has the mean of all. In photos.png
 it is what people have: that of a developed photo, as a JPEG, and grey noise, Gaussian with sigma = 25. BM3D is told the
-root mean square. The photos are free: astronaut (NASA, public
-domain) and coffee (Rachel Michetti, CC0). Needs the extra "figures" and bm3d.
+root mean square. strength.png has the first of them by `--strength`, measured.png a cell in 16 bits with noise of
+PHOTONS at white. The photos are free: astronaut (NASA, public domain), coffee (Rachel Michetti, CC0) and cell (Paul
+Müller, CC0). Needs the extra "figures" and bm3d.
 """
 
 from pathlib import Path
 
 import torch
 
+from Proj_Miniproject2 import denoise
 from Proj_Miniproject2.others.data.metrics import psnr
 from Proj_Miniproject2.others.data.noise import block_mean, developed_noise, jpeg, pixel_noise, to_uint8
 from Proj_Miniproject2.others.networks import NETWORKS
@@ -19,6 +21,8 @@ from Proj_Miniproject2.others.networks import NETWORKS
 RESULTS = Path(__file__).with_name("results")
 PHOTOS, SIDE, BLOCK = ("astronaut", "coffee"), 400, 4
 SIGMA, RMS, CUT = 25, 12, (slice(60, 260), slice(140, 380))  # the last is the part of a photo that is shown
+PHOTONS, OFFSET, GAIN = 30, 300, 120  # the last two in counts
+STRENGTHS = 0, 0.5, 1, 1.5, 2
 SHIPPED = {"ours": NETWORKS["report"], "ours, U-Net": NETWORKS["unet"]}
 
 
@@ -57,6 +61,18 @@ def photo_panels(photo, kind, rms):
     return [*found, ("clean", clean.expand(3, -1, -1), None)]
 
 
+def measured_panels(picture):
+    """As `panels`, for a grey picture (H, W) measured in 16 bits."""
+    clean = torch.tensor(picture / 255)
+    photons = torch.poisson(PHOTONS * clean, torch.Generator().manual_seed(0))
+    noisy = (OFFSET + GAIN * photons).to(torch.uint16)
+    images = {"noisy, 16 bits": noisy, "ours": denoise(noisy)}
+    shown = {name: (image.float() - OFFSET) / (GAIN * PHOTONS) for name, image in images.items()} | {"clean": clean}
+    grey = {name: (255 * image).clamp(0, 255).expand(3, -1, -1) for name, image in shown.items()}
+    scores = [psnr(grey[name][None], grey["clean"][None]) for name in images]
+    return [*zip(grey, grey.values(), [*scores, None], strict=True)]
+
+
 def main():
     from skimage import data
 
@@ -67,6 +83,11 @@ def main():
     kinds = (as_developed, RMS), (lambda photo, generator: grey(photo, SIGMA, generator), SIGMA)
     rows = [photo_panels(photo, *kind) for photo, kind in zip(photos, kinds, strict=True)]
     draw(rows, RESULTS / "photos.png")
+    noisy, clean = as_developed(torch.tensor(photos[0])[CUT].permute(2, 0, 1), torch.Generator().manual_seed(0))
+    images = {f"--strength {strength:g}": denoise(noisy, strength=strength) for strength in STRENGTHS}
+    row = [(name, image, psnr(image[None], clean[None])) for name, image in images.items()]
+    draw([row], RESULTS / "strength.png")
+    draw([measured_panels(data.cell()[230:470, 270:550])], RESULTS / "measured.png")
 
 
 def draw(rows, path):

@@ -25,7 +25,8 @@ INPUTS = (
     "report/*.typ",
     "report/*.yml",
     "Proj_Miniproject2/bestmodel.pth",
-    "Proj_Miniproject2/others/unet.pth",
+    "Proj_Miniproject2/others/*.pth",
+    "Proj_Miniproject2/others/data/noise.py",
 )
 
 
@@ -43,7 +44,7 @@ def main(args=None):
     from . import figures
 
     with figures.plt.rc_context(figures.STYLE):
-        names = ("photos", "filters", "filtering", "gradients", "ablations")
+        names = ("photos", "people", "filters", "filtering", "gradients", "ablations")
         drawn = {name: getattr(figures, name)() for name in names}
         times = sorted(RESULTS.glob("time-to-quality-*.json"))
         drawn |= {path.stem: figures.time_to_quality(path.name) for path in times}

@@ -18,11 +18,15 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MultipleLocator, NullFormatter
 
-from benchmarks.pictures import panels
+from benchmarks.pictures import CUT, RMS, as_developed, panels
 from benchmarks.time_to_quality import best_rate
+from Proj_Miniproject2 import denoise
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.data.files import load
+from Proj_Miniproject2.others.data.metrics import psnr
+from Proj_Miniproject2.others.data.noise import gaussian_noise
 from Proj_Miniproject2.others.fast.minimal_filtering import TILE
+from Proj_Miniproject2.others.networks import PhotoUNet
 
 from .facts import flat_share
 
@@ -62,6 +66,7 @@ def enlarged(image, times):
 # the first row and column that are shown of a photo, and how many: panels are twice as wide as high
 WINDOWS = {"astronaut": (2, 10), "coffee": (40, 18), "rocket": (28, 26)}
 ROWS, COLUMNS = 34, 68
+PART = 30, 88  # the first row and column that are shown in `people`
 
 
 def photos():
@@ -85,10 +90,49 @@ def photos():
     return svg(figure)
 
 
+def people():
+    """A developed photo's noise: what a network for independent noise makes of it, ours, and how far it correlates."""
+    from skimage import data
+
+    photo = torch.tensor(data.astronaut())[CUT].permute(2, 0, 1)
+    noisy, clean = as_developed(photo, torch.Generator().manual_seed(0))
+    images = {"noisy": noisy}
+    images |= {"photo.pth": denoise(noisy, weights=PhotoUNet.PRETRAINED), "denoise": denoise(noisy)}
+    height, gap, plot, title = 0.98, 0.04, 0.98, 0.14  # inches
+    width = (COLUMN - plot - 0.1 - gap * (len(images) - 1)) / len(images)
+    figure = plt.figure(figsize=(COLUMN, height + title))
+    top, left = PART
+    shape = round(44 * height / width), 44  # of what is shown of each
+    for i, (what, image) in enumerate(images.items()):
+        axis = figure.add_axes((i * (width + gap) / COLUMN, 0, width / COLUMN, height / (height + title)))
+        window = image[:, top : top + shape[0], left : left + shape[1]]
+        axis.imshow(enlarged(window, 6), interpolation="none", aspect="auto")
+        axis.set_title(f"{what}: {psnr(image[None], clean[None]):.1f}", fontsize=7.5, pad=2)
+        axis.axis("off")
+    axis = figure.add_axes((1 - (plot - 0.22) / COLUMN, 0.28 / (height + title), (plot - 0.24) / COLUMN, 0.66))
+    white = gaussian_noise(photo, RMS, torch.Generator().manual_seed(0))
+    kinds = {"white": (white, BLUE, "o", ":", (1.2, -0.16)), "developed": (noisy, RED, "s", "-", (1.4, 0.62))}
+    for what, (image, colour, marker, line, place) in kinds.items():
+        found = shared_by_distance(image.float() - clean)
+        axis.plot(found, color=colour, marker=marker, linestyle=line, markersize=2.5)
+        axis.text(*place, what, color=colour, fontsize=7.5)
+    axis.set_xlabel("pixels apart")
+    axis.set_title("correlation", fontsize=7.5, pad=2)
+    axis.set_ylim(-0.2, 1)
+    return svg(figure)
+
+
+def shared_by_distance(noise, distances=6):
+    """The correlation of noise (C, H, W) with that so many pixels below: one number for each distance."""
+    noise = noise - noise.mean((1, 2), keepdim=True)
+    shared = [(noise[:, d:] * noise[:, : noise.shape[1] - d]).mean().item() for d in range(distances)]
+    return [value / shared[0] for value in shared]
+
+
 def filters():
     """The first layer's kernels, those that pass least of a flat area first; grey is zero."""
     weight = load(m.Model.PRETRAINED, "cpu")["0.weight"]
-    columns, gap = 16, 1
+    columns, gap = 32, 1
     rows, side = -(-len(weight) // columns), weight.shape[2]
     sheet = torch.full((3, rows * (side + gap) - gap, columns * (side + gap) - gap), 255.0)
     for i, kernel in enumerate(weight[flat_share(weight).argsort()]):
@@ -198,7 +242,7 @@ SHORTER = {
 
 def ablations():
     """Short trainings that differ in one thing: the mean, and a bar from the least to the best of the seeds."""
-    width, height, left, line = PAGE / len(PANELS), 2.75, 0.98, 1.0  # inches: of a panel, of its labels and its axis
+    width, height, left, line = PAGE / len(PANELS), 2.6, 0.98, 1.0  # inches: of a panel, of its labels and its axis
     figure = plt.figure(figsize=(PAGE, height))
     for i, studies in enumerate(PANELS):
         axis = figure.add_axes(((i * width + left) / PAGE, 0.36 / height, line / PAGE, 1 - 0.37 / height))
@@ -235,26 +279,27 @@ def time_to_quality(name):
     theirs = {"torch.nn, AdamW": (RED, "--"), "torch.nn, AdamW, as short": (RED, "-."), "torch.nn, Muon": (BLACK, "--")}
     theirs |= {"torch.nn, U-Net, AdamW": (RED, ":"), "torch.nn, U-Net, Muon": (BLACK, ":")}
     theirs |= {"torch.nn, Muon, bfloat16": ("0.45", "--"), "torch.nn, U-Net, Muon, bfloat16": ("0.45", ":")}
-    figure, axis = plt.subplots(figsize=(COLUMN, 2.2), layout="constrained")
-    ends = []
+    figure, axis = plt.subplots(figsize=(COLUMN, 1.95), layout="constrained")
+    goals, across = [*map(float, next(iter(found["seconds to"].values())))], axis.get_yaxis_transform()
+    lowest = min(goals) - 1.8
     for method, runs in found["trainings"].items():
         colour, line = theirs.get(method) or next(look for key, look in colours.items() if key in method)
-        marker = "s" if method in theirs else "o"
-        best = best_rate(runs)
+        marker, best = "s" if method in theirs else "o", best_rate(runs)
+        if max(point["psnr"] for run in best for point in run["curve"]) < lowest:
+            continue
         for i, run in enumerate(best):
             seconds, scores = zip(*((p["seconds"], p["psnr"]) for p in run["curve"]), strict=True)
             label = method if i == 0 else None
             axis.plot(seconds, scores, line, color=colour, linewidth=0.9, label=label)
             axis.plot(seconds[-1], scores[-1], marker, color=colour, markersize=3.5)
-            ends += seconds
-    goals, across = next(iter(found["seconds to"].values())), axis.get_yaxis_transform()
-    for goal in map(float, goals):
+    for goal in goals:
         axis.axhline(goal, color="0.6", linewidth=0.5, zorder=0)
-        highest = goal == max(map(float, goals))  # whose label would touch the next
+        highest = goal == max(goals)  # whose label would touch the next
         axis.text(1, goal, f" {goal:g}", transform=across, fontsize=7.5, va="bottom" if highest else "top")
-    axis.set_ylim(20, None)
-    axis.set_xlim(0, max(ends) * 1.02)
+    axis.set_ylim(lowest, None)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.set_xlabel("seconds of training")
     axis.set_ylabel("PSNR in dB")
-    figure.legend(loc="outside upper center", ncols=2, borderpad=0, columnspacing=1)
+    axis.legend(loc="lower right", borderpad=0, fontsize=6.5, labelspacing=0)
     return svg(figure)

@@ -1,6 +1,7 @@
 """The benchmarks run, refuse to time what computes something else, and their tables are those that are committed."""
 
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import gpu, memory, parallel, photos, speed, tables, time_to_quality, views
+from benchmarks import gpu, memory, noises, parallel, photos, singles, speed, tables, time_to_quality, views
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.__main__ import main
+from Proj_Miniproject2.others.data.sources import SHARES, correlated
 from Proj_Miniproject2.others.fast import faster
 from Proj_Miniproject2.others.lab.runs import Run
 from Proj_Miniproject2.others.networks import PhotoUNet, UNet
@@ -121,6 +123,43 @@ def test_views_run(data, tmp_path, monkeypatch, capsys):
     torch.set_num_threads(threads)
     printed = capsys.readouterr().out
     assert all(f"{network:8} {n} views" in printed for network in ("unet", "photo", "camera") for n in (1, 2))
+
+
+def test_noises_leave_each_part_of_the_mixture_out(tmp_path, monkeypatch, capsys):
+    left_out = []
+
+    def mixture(photos, run, without):
+        left_out.append(without)
+        return correlated(photos, run, without)
+
+    for name, value in {"RESULTS": tmp_path, "TAKEN": 1, "EPOCHS": 1, "PAIRS": 5, "correlated": mixture}.items():
+        monkeypatch.setattr(noises, name, value)
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    for folder, names in {"photos": ["a.png", "b.png"], "camera": ["a_noisy.jpg", "a_mean.jpg"]}.items():
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.effect_noise((100, 97), 50).convert("RGB").save(tmp_path / folder / name)
+    threads = torch.get_num_threads()
+    noises.main([str(tmp_path / folder) for folder in ("photos", "camera")])
+    torch.set_num_threads(threads)
+    assert left_out == [None, *SHARES, "soft"]
+    rows = rows_of(tables.noises())
+    assert [*rows] == ["photo.pth", "the mixture", *(f"without {part}" for part in left_out[1:])]
+    assert rows["photo.pth"].keys() == {"camera", *noises.KINDS}
+
+
+def test_singles_trains_on_each_picture(tmp_path, monkeypatch):
+    for module in (singles, tables):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    monkeypatch.setattr(singles, "noise2noise", lambda command: shutil.copy(PhotoUNet.PRETRAINED, command[4]))
+    (tmp_path / "pictures").mkdir()
+    Image.linear_gradient("L").resize((64, 48)).save(tmp_path / "pictures" / "a.png")
+    threads = torch.get_num_threads()
+    singles.main([str(tmp_path / "pictures")])
+    torch.set_num_threads(threads)
+    rows = rows_of(tables.singles())
+    assert [*rows] == ["30 photons, 0.03: a", "5 photons, 0.1: a"]
+    assert all(float(row["shipped"]) > float(row["noisy"]) + 3 for row in rows.values())
 
 
 def test_what_a_gpu_is_tried_with_runs_on_a_cpu_and_finds_what_is_wrong(monkeypatch, capsys):

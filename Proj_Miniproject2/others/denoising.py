@@ -16,7 +16,7 @@ from .data.ranges import range_of, seen
 from .networks import NETWORKS, CameraUNet
 
 ALIKE = 0.3  # correlation of neighbouring pixels: from here on noise isn't independent
-HARDLY = 1.5  # grey levels, root mean square: what a network takes from a picture without noise
+HARDLY = 2  # grey levels, root mean square: from less than that a network takes detail in a second pass
 STRIP = 256  # rows
 DTYPES = (torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.int16, torch.int32, *FLOATS)
 
