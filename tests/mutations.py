@@ -62,8 +62,8 @@ BY_FILE = {
         # its gradients
         ('["weight"].grad.add_(w_from(x, y_grad', '["weight"].grad.copy_(w_from(x, y_grad', "blocks -k textbook"),
         ('["weight"].grad.add_(w_from(x_grad, y', '["weight"].grad.copy_(w_from(x_grad, y', "blocks -k textbook"),
-        ('["bias"].grad.add_(grads', '["bias"].grad.copy_(grads', "blocks -k textbook"),
-        ("grads.movedim(1, 3).sum(2)", "grads[:1].movedim(1, 3).sum(2)", "blocks -k textbook"),
+        ('["bias"].grad.add_(wide', '["bias"].grad.copy_(wide', "blocks -k textbook"),
+        ("wide.movedim(1, 3).sum(2)", "wide[:1].movedim(1, 3).sum(2)", "blocks -k textbook"),
         # how the network is used
         ("HALO = 10", "HALO = 9", "networks -k reach"),
         ("slice(first, stop + halo)", "slice(first, stop + halo - self.GRID)", "networks -k tiles"),

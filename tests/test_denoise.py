@@ -525,8 +525,8 @@ def test_views_are_those_that_are_asked_for(tmp_path, monkeypatch, data):
     for i, words in enumerate(["", "--views 8", "--views 1 --network unet"]):
         main(f"denoise {tmp_path / 'a.png'} --out {tmp_path / str(i)} {words}".split())
     main(f"evaluate {data / 'val_data.pkl'} --network photo --views 4".split())
-    assert list(dict.fromkeys(seen)) == [("CameraUNet", 1), ("CameraUNet", 8), ("UNet", 1), ("PhotoUNet", 4)]
-    assert UNet.VIEWS == 8 and CameraUNet.VIEWS == 1
+    assert list(dict.fromkeys(seen)) == [("CameraUNet", 2), ("CameraUNet", 8), ("UNet", 1), ("PhotoUNet", 4)]
+    assert UNet.VIEWS == 8 and CameraUNet.VIEWS == 2
 
 
 @pytest.mark.parametrize("command", ["denoise {0}/a.png --out {0}/out", "evaluate {1}"])

@@ -13,10 +13,9 @@ from .data.files import load
 from .data.measured import NUMPY_DTYPES, check_array, tensor_of
 from .data.pictures import image_of, in_mode, pixels_of
 from .data.ranges import range_of, seen
-from .networks import NETWORKS, CameraUNet
+from .networks import NETWORKS
 
 ALIKE = 0.3  # correlation of neighbouring pixels: from here on noise isn't independent
-HARDLY = 2  # grey levels, root mean square: from less than that a network takes detail in a second pass
 STRIP = 256  # rows
 DTYPES = (torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.int16, torch.int32, *FLOATS)
 
@@ -215,26 +214,12 @@ def passed(models, pixels, progress, strength):
 
 
 def denoised(model, pixels, progress):
-    """What a model makes of pixels, as for `passed`.
-
-    Correlated noise looks like texture, and a network takes too little of it: a second time gains 0.3 to 0.5 dB on
-    photos of real cameras. Where it took hardly anything there was no noise, and a second time would cost detail.
-    """
-    pixels, taken = once(model, pixels, progress)
-    if isinstance(model, CameraUNet) and taken > HARDLY**2:
-        pixels, _ = once(model, pixels, progress)
-    return pixels
-
-
-def once(model, pixels, progress):
-    """What a model makes of pixels in one pass, and the mean square of what it took away."""
-    noisy, output, taken = pixels[None], torch.empty_like(pixels)[None], 0
-    three = noisy.expand(-1, 3, -1, -1)
-    for place, piece in model.pieces(three, progress):  # not `predict`, whose float32 takes four times as much
+    """What a model makes of pixels, as for `passed`."""
+    noisy, output = pixels[None].expand(-1, 3, -1, -1), torch.empty_like(pixels)[None]
+    for place, piece in model.pieces(noisy, progress):  # not `predict`, whose float32 takes four times as much
         clean = piece if len(pixels) == 3 else piece.mean(1, keepdim=True)
-        taken += (noisy[place].to(clean) - clean).square().sum().item() / output.numel()
         output[place] = clean if pixels.is_floating_point() else clean.round_()
-    return output[0], taken
+    return output[0]
 
 
 def blended(before, after, share):

@@ -133,10 +133,9 @@ class PhotoUNet(UNet):
 
 class CameraUNet(PhotoUNet):
     """The same for noise that is correlated over pixels or channels, and for grey pictures, which have three equal
-    channels: 1.5 million parameters. `denoising` takes two passes with it."""
+    channels: 1.5 million parameters."""
 
     WIDTHS = (64, 128, 128)
-    VIEWS = 1
     PRETRAINED = Path(__file__).with_name("camera.pth")
 
 

@@ -3,7 +3,7 @@
 It takes images float32 (N, 3, height, width) in [0, 255], of any number and size, and gives the same, as `predict` of
 the network does, but all of an image at once, and in float32 on every machine. A grey picture goes in as three equal
 channels, of which the mean is taken. What `denoise` does around it is not in the file: which network it takes for which
-picture, two passes, and the range of measured pictures; that of weights that were trained on these is printed. It takes
+picture, and the range of measured pictures; that of weights that were trained on these is printed. It takes
 `pip install '.[export]'`.
 """
 
