@@ -46,6 +46,11 @@ def side_by_side(before, after):
     return both
 
 
+def compare_images(before, after, output, quality):
+    """Write both beside each other, as `output` has the one after."""
+    write_image(side_by_side(before, after), compared(output), quality)
+
+
 def denoise_stack(models, stack, output, progress, strength):
     """Denoise all pages of what `measured` gives, and write them to a file."""
     with whole(output) as file:
@@ -165,18 +170,20 @@ def main(args):
             output.parent.mkdir(parents=True, exist_ok=True)
             bar = partial(progress, desc=file.name, unit="tile", leave=False)
             stack = measured(file)
-            before = None if stack else read_image(file)
-            after = None if stack else denoise_image(models, before, bar, args.strength)
-            if output not in there and stack:
-                denoise_stack(models, stack, output, bar, args.strength)
-            elif output not in there:
-                write_image(after, output, args.quality)
+            if stack:
+                if output not in there:
+                    denoise_stack(models, stack, output, bar, args.strength)
+                compare = partial(compare_stack, stack, output)
+            else:
+                before = read_image(file)
+                after = denoise_image(models, before, bar, args.strength)
+                if output not in there:
+                    write_image(after, output, args.quality)
+                compare = partial(compare_images, before, after, output, args.quality)
             done, so_far = done + 1, "is denoised, but not compared: "
             as_png |= {file.suffix.lower()} & AS_PNG
-            if args.compare and compared(output) not in there and stack:
-                compare_stack(stack, output)
-            elif args.compare and compared(output) not in there:
-                write_image(side_by_side(before, after), compared(output), args.quality)
+            if args.compare and compared(output) not in there:
+                compare()
         except ImportError:  # an extra is missing
             raise
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything

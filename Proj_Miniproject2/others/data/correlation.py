@@ -2,6 +2,7 @@
 
 import torch
 
+ALIKE = 0.3  # correlation of neighbouring pixels: from here on noise isn't independent
 BLOCK = 16  # side of the blocks of which the flattest are looked at
 FLAT = 10  # one in so many is flat
 FAR = 4  # pixels: so far apart, noise has hardly anything in common

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import torch
 
-from .correlation import least_correlation
+from .correlation import ALIKE, least_correlation
 from .pages import in_one_range, read_pages, two_parts
 from .pictures import photo_paths
 from .progress import progress
 from .sources import CROP, stream_seed
 
 LEAST_SIDE = 32  # pixels
-SHARED = 0.3  # correlation of neighbouring pixels, from here on a network would learn to keep their noise
 BESIDE = torch.tensor([[0, 1], [1, 0], [0, 2], [2, 0], [1, 3], [3, 1], [2, 3], [3, 2]])  # of the four in 2 x 2 pixels
 
 
@@ -42,7 +41,7 @@ def read_singles(path):
             least = f"at least {LEAST_SIDE} x {LEAST_SIDE}"
             raise ValueError(f"{page.name}: expected {least} pixels, got {height} x {width}")
     shared = statistics.median(least_correlation(without_copies(page.pixels)) for page in pages)
-    if shared > SHARED:
+    if shared > ALIKE:
         raise ValueError(
             f"neighbouring pixels of {path} share their noise, with a correlation of about {shared:.1f}, or have none: "
             "a network would learn to keep it. Take two shots of each scene, and --shots"
