@@ -86,6 +86,8 @@ BY_FILE = {
         ("(made.stop - 1) * s - p + reach, x_rows", "(made.stop - 1) * s - p, x_rows", "fast -k parts"),
         ("padding=[(p + x.start - s * y.start, None)", "padding=[(p, None)", "fast -k each_kind"),
         ("and many and not rounded:", "and many:", "fast -k larger_networks"),
+        ("filtering < rows", "filtering > rows", "fast -k measured_to_pay"),
+        ("W_grads.add_(W_grad)", "W_grads", "fast -k each_kind"),
         (
             "(attributes)\n        yield\n    finally:\n        deque(undo, maxlen=0)",
             "(attributes)\n        yield\n    finally:\n        pass",
@@ -108,7 +110,7 @@ BY_FILE = {
         ("(m - 1) * s + k - p) for", "m * s + k - p) for", "blocks -k no_output_reads"),
         ("taps += self.w.lower", "taps[:] = self.w.lower", "fast -k minimal"),
     ],
-    "others/fast/machine.py": [("0.7 * min(times", "1.4 * min(times", "fast -k auto")],
+    "others/fast/machine.py": [("0.7 * exact", "1.4 * exact", "fast -k auto")],
     "others/networks.py": [
         (".flip(flips).rot90(-turns, (2, 3))", ".rot90(-turns, (2, 3)).flip(flips)", "networks -k any_size")
     ],

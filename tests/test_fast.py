@@ -56,7 +56,7 @@ def test_minimal_filtering_equals_autograd(block, dtype, data, seed, chunk, x_la
         patch.setattr(convolution, "MANY_CHANNELS", 1)
         patch.setattr(convolution, "MANY_PIXELS", 0)
         patch.setattr(convolution, "FEWER", 99)
-        patch.setattr(maps.Maps, "piece", chunk)
+        patch.setattr(MinimalFiltering, "piece", chunk)
         check_convolution(block, options, shape, dtype, seed, x_layout, grad_layout)
 
 
@@ -304,9 +304,10 @@ def test_each_kind_of_maps_equals_torch(
 # The machine
 
 
-@pytest.mark.parametrize("ratio, expected", [(0.5, torch.bfloat16), (0.9, torch.float32)])
-def test_auto_takes_bfloat16_where_it_is_measured_to_be_much_faster(ratio, expected, monkeypatch):
-    lapses, now = cycle([0, 1, 0, ratio]), 0
+@pytest.fixture(params=[0.5, 0.9, 1.5])
+def ratio(request, monkeypatch):
+    """The time of the second of two functions that the machine measures, by that of the first."""
+    lapses, now = cycle([0, 1, 0, request.param]), 0
 
     def clock():
         nonlocal now
@@ -314,7 +315,21 @@ def test_auto_takes_bfloat16_where_it_is_measured_to_be_much_faster(ratio, expec
         return now
 
     monkeypatch.setattr(machine.time, "perf_counter", clock)
+    return request.param
+
+
+def test_auto_takes_bfloat16_where_it_is_measured_to_be_much_faster(ratio):
+    expected = torch.bfloat16 if ratio == 0.5 else torch.float32
     assert machine.fastest_dtype.__wrapped__(torch.device("cpu")) == expected
+
+
+def test_minimal_filtering_in_bfloat16_where_it_is_measured_to_pay(ratio, monkeypatch):
+    cpu, layer = torch.device("cpu"), Conv2d(64, 64, 3)
+    pays = convolution.filtering_pays.__wrapped__
+    monkeypatch.setattr(convolution, "filtering_pays", lambda geometry, device: pays(geometry, cpu))
+    assert maps_of(layer, 4, 64) == (MinimalFiltering,)
+    layer.precision = torch.bfloat16
+    assert maps_of(layer, 4, 64) == (MinimalFiltering if ratio > 1 else maps.Rows,)
 
 
 @pytest.fixture
