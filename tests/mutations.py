@@ -110,7 +110,10 @@ BY_FILE = {
         ("(m - 1) * s + k - p) for", "m * s + k - p) for", "blocks -k no_output_reads"),
         ("taps += self.w.lower", "taps[:] = self.w.lower", "fast -k minimal"),
     ],
-    "others/fast/machine.py": [("0.7 * exact", "1.4 * exact", "fast -k auto")],
+    "others/fast/machine.py": [
+        ("0.7 * exact", "1.4 * exact", "fast -k auto"),
+        ("    return last\n", "    return None\n", "fast -k freed_memory"),
+    ],
     "others/networks.py": [
         (".flip(flips).rot90(-turns, (2, 3))", ".rot90(-turns, (2, 3)).flip(flips)", "networks -k any_size")
     ],

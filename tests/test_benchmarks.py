@@ -1,5 +1,6 @@
 """The benchmarks run, refuse to time what computes something else, and their tables are those that are committed."""
 
+import json
 import math
 import shutil
 import subprocess
@@ -65,6 +66,22 @@ def test_time_to_quality_runs(tmp_path, monkeypatch, capsys):
     time_to_quality.main([str(tmp_path), str(tmp_path / "val_data.pkl"), "--quick"])
     printed = capsys.readouterr().out
     assert all(f"{name}, lr" in printed for name in (*time_to_quality.OURS, *time_to_quality.TORCH))
+
+
+def test_time_to_quality_measures_the_seconds_alone_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(time_to_quality, "RESULTS", tmp_path)
+    monkeypatch.setattr(time_to_quality, "seconds_per_pair", lambda pairs, rounds: {"ours": 0.5})
+    path = tmp_path / f"time-to-quality-{speed.machine()['units']}.json"
+    curve = [{"pairs": pairs, "seconds": 9, "psnr": psnr} for pairs, psnr in ((4, 24.4), (8, 25.1))]
+    run = {"pairs": 8, "lr": 1, "held_out_psnr": 25, "curve": curve}
+    path.write_text(json.dumps({"trainings": {"ours": [run]}}))
+    Image.effect_noise((256, 256), 50).convert("RGB").save(tmp_path / "a.png")
+    Image.effect_noise((256, 256), 50).convert("RGB").save(tmp_path / "b.png")
+    torch.save(tuple(torch.randint(256, (2, 4, 3, 32, 32), dtype=torch.uint8)), tmp_path / "val_data.pkl")
+    time_to_quality.main([str(tmp_path), str(tmp_path / "val_data.pkl"), "--retime"])
+    results = json.loads(path.read_text())
+    assert [point["seconds"] for point in results["trainings"]["ours"][0]["curve"]] == [2, 4]
+    assert results["seconds to"]["ours"] == {"24.5": 4, "25.0": 4, "25.17": None}
 
 
 def test_torch_trains_all_its_parameters_and_averages_them():

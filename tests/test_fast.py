@@ -2,7 +2,11 @@
 
 import inspect
 import math
+import platform
+import subprocess
+import sys
 from itertools import cycle
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,6 +37,8 @@ from .drawn import (
     values_of,
 )
 from .twins import assert_equals_twin
+
+ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 
@@ -321,6 +327,26 @@ def ratio(request, monkeypatch):
 def test_auto_takes_bfloat16_where_it_is_measured_to_be_much_faster(ratio):
     expected = torch.bfloat16 if ratio == 0.5 else torch.float32
     assert machine.fastest_dtype.__wrapped__(torch.device("cpu")) == expected
+
+
+TWICE = """
+import resource, torch
+from Proj_Miniproject2.others.fast.machine import keep_memory
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [torch.zeros(5 * 2**20) for _ in range(12)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+keep_memory()
+print(pages(), pages())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's malloc")
+def test_freed_memory_is_taken_again_without_asking_the_system():
+    """240 MiB in pages of 4 KiB, at first from the system."""
+    done = subprocess.run([sys.executable, "-c", TWICE], cwd=ROOT, capture_output=True, text=True, check=True)
+    first, again = map(int, done.stdout.split())
+    assert 10 * again < first
 
 
 def test_minimal_filtering_in_bfloat16_where_it_is_measured_to_pay(ratio, monkeypatch):
