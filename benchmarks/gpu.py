@@ -3,25 +3,23 @@
 Raises RuntimeError at the first thing that is wrong. Without a GPU all runs on the CPU, but for the ratios.
 """
 
-import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from Proj_Miniproject2 import denoise
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.data.files import write_json
 from Proj_Miniproject2.others.data.scenes import builtin_data
 from Proj_Miniproject2.others.exporting import to_torch
-from Proj_Miniproject2.others.fast.convolution import setting
 from Proj_Miniproject2.others.fast.machine import fast_products, fastest_dtype
 from Proj_Miniproject2.others.networks import NETWORKS, PhotoUNet
 
 from .layers import LAYERS
-from .speed import RESULTS, machine
+from .speed import RESULTS, Ours, Torchs, in_turn, machine
+from .speed import ratios as speed_ratios
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5}  # of the largest value
@@ -140,71 +138,29 @@ def denoising():
     print(f"{len(NETWORKS)} networks predict as on the CPU; denoise takes {time.perf_counter() - begin:.2f} s")
 
 
-def timed(functions):
-    """Seconds of functions that run on the GPU, in turn: medians."""
-    seconds = {name: [] for name in functions}
-    for number in range(ROUNDS + 3):
-        for name, function in functions.items():
-            torch.cuda.synchronize()
-            begin = time.perf_counter()
-            function()
-            torch.cuda.synchronize()
-            seconds[name] += [time.perf_counter() - begin] * (number >= 3)  # the first ones warm up
-    return {name: statistics.median(times) for name, times in seconds.items()}
-
-
-def step(network, optimizer, inputs, precision=None):
-    """A training step of ours."""
-    loss = m.MSE()
-    with fast_products(DEVICE), setting(network, precision=precision):
-        optimizer.zero_grad()
-        loss(network(inputs), inputs)
-        network.backward(loss.backward())
-        optimizer.step()
-
-
-def torch_step(network, optimizer, inputs, autocast):
-    optimizer.zero_grad()
-    with torch.autocast("cuda", torch.bfloat16, enabled=autocast):
-        output = network(inputs)
-    nn.functional.mse_loss(output.float(), inputs).backward()
-    optimizer.step()
-
-
-def forward(network, inputs, autocast):
-    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=autocast):
-        network(inputs)
-
-
-def predict(model, images, precision):
-    model.PRECISION = precision
-    model.predict(images)
-
-
 def ratios():
-    results = {"GPU": torch.cuda.get_device_name(), "fastest": str(fastest_dtype(DEVICE)), **machine(), "seconds": {}}
+    device = DEVICE.type
+    results = {"fastest": str(fastest_dtype(DEVICE)), **machine(), "seconds": {}}
     for name, (make, trains, shape) in TIMED.items():
-        model, inputs = make(), torch.rand(shape, device=DEVICE)
-        model.VIEWS, model.SIDE = 1, max(shape)  # in one piece
-        twin, images = to_torch(model.network), 255 * inputs
-        if trains:
-            ours, theirs = m.SGD(model.network.param(), lr=1e-4), torch.optim.SGD(twin.parameters(), lr=1e-4)
-            functions = {
-                "ours": lambda n=model.network, o=ours, x=inputs: step(n, o, x),
-                "ours, bfloat16": lambda n=model.network, o=ours, x=inputs: step(n, o, x, torch.bfloat16),
-                "torch.nn": lambda n=twin, o=theirs, x=inputs: torch_step(n, o, x, False),
-                "torch.nn, autocast": lambda n=twin, o=theirs, x=inputs: torch_step(n, o, x, True),
-            }
-        else:
-            functions = {
-                "ours": lambda n=model, x=images: predict(n, x, "float32"),
-                "ours, as it comes": lambda n=model, x=images: predict(n, x, "auto"),
-                "torch.nn": lambda n=twin, x=inputs: forward(n, x, False),
-                "torch.nn, autocast": lambda n=twin, x=inputs: forward(n, x, True),
-            }
-        found = results["seconds"][name] = timed(functions)
-        print(f"{name}: torch / ours {found['torch.nn'] / found['ours']:.2f}", flush=True)
-    write_json(results, RESULTS / "gpu.json")
+        model, images = make(), 255 * torch.rand(shape, device=DEVICE)
+        inputs = images / 255
+        versions = {
+            "ours": Ours(model, device=device),
+            "ours, bfloat16": Ours(model, torch.bfloat16, device=device),
+            "torch.nn": Torchs(model, device=device),
+            "torch.nn, channels_last": Torchs(model, torch.channels_last, device=device),
+            "torch.nn, autocast": Torchs(model, autocast=True, device=device),
+            "torch.nn, channels_last, autocast": Torchs(model, torch.channels_last, autocast=True, device=device),
+        }
+        steps = {
+            which: (lambda v=version, x=inputs: v.step(x, x)) if trains else lambda v=version, x=images: v.predict(x)
+            for which, version in versions.items()
+        }
+        for step in (*steps.values(), *steps.values()):
+            step()  # `in_turn` warms up once more: the first steps on a GPU load what they need
+        found = results["seconds"][name] = in_turn(steps, ROUNDS)
+        print(f"{name}: torch / ours", {which: round(r, 2) for which, r in speed_ratios(found).items()}, flush=True)
+    return results
 
 
 def main():
@@ -213,7 +169,7 @@ def main():
     for part in (blocks, checkpoints, training, denoising):
         part()
     if DEVICE.type == "cuda":
-        ratios()
+        write_json({"GPU": torch.cuda.get_device_name(), **ratios()}, RESULTS / "gpu.json")
     else:
         print("skipped: going from one device to another, ratios to torch.nn on a GPU")
 

@@ -33,6 +33,7 @@ LARGER = {
     "photo U-Net": (PhotoUNet, False, (1, 3, 512, 512), 9),
     "photo U-Net, training": (PhotoUNet, True, (8, 3, 96, 96), 9),
     "U-Net": (UNet, False, (32, 3, 32, 32), 12),
+    "U-Net, training": (UNet, True, (32, 3, 32, 32), 7),
 }
 THREADS = 1, 2
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.08}  # of the norm of a tensor
@@ -57,6 +58,12 @@ def machine():
     }
 
 
+def wait():
+    """Until a GPU, where there is one, has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def in_turn(functions, rounds):
     """Seconds of each of several functions: the median over `rounds`, in each of which all have their turn."""
     seconds = {name: [] for name in functions}
@@ -64,8 +71,10 @@ def in_turn(functions, rounds):
         function()
     for _ in range(rounds):
         for name, function in functions.items():
+            wait()
             begin = time.perf_counter()
             function()
+            wait()
             seconds[name].append(time.perf_counter() - begin)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
@@ -82,12 +91,12 @@ def textbook():
 
 
 class Ours:
-    """A copy of a model on the CPU, in the settings in which `train` and `predict` use it."""
+    """A copy of a model, in the settings in which `train` and `predict` use it."""
 
-    def __init__(self, model, precision=None, fast=True):
+    def __init__(self, model, precision=None, fast=True, device="cpu"):
         self.model, self.precision, self.fast = type(model)(), precision, fast
-        self.model.device = torch.device("cpu")
-        self.model.network.to("cpu").load_state_dict(model.network.state_dict())
+        self.model.device = torch.device(device)
+        self.model.network.to(device).load_state_dict(model.network.state_dict())
         self.model.PRECISION, self.model.VIEWS = "float32", 1  # where it predicts in another one, `predict` says so
         self.optimizer = m.SGD(self.model.network.param(), lr=1e-4, momentum=0.9)
 
@@ -111,15 +120,15 @@ class Ours:
 class Torchs:
     """The model's network in torch.nn, with autograd."""
 
-    def __init__(self, model, memory_format=torch.contiguous_format, autocast=False):
-        self.network = to_torch(model.network).to("cpu", memory_format=memory_format)
-        self.memory_format, self.autocast = memory_format, autocast
+    def __init__(self, model, memory_format=torch.contiguous_format, autocast=False, device="cpu"):
+        self.network = to_torch(model.network).to(device, memory_format=memory_format)
+        self.memory_format, self.autocast = memory_format, torch.autocast(device, torch.bfloat16, enabled=autocast)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=1e-4, momentum=0.9)
         self.loss = nn.functional.mse_loss
 
     def backward(self, inputs, targets):
         """Write the loss's gradients."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+        with self.autocast:
             loss = self.loss(self.network(inputs.to(memory_format=self.memory_format)).float(), targets)
         loss.backward()
 
@@ -130,7 +139,7 @@ class Torchs:
         return [parameter.grad for parameter in self.network.parameters()]
 
     def predict(self, images):
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+        with torch.inference_mode(), self.autocast:
             parts = [
                 self.network(part.to(memory_format=self.memory_format).float() / 255) * 255 for part in images.split(64)
             ]

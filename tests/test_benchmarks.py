@@ -186,6 +186,10 @@ def test_what_a_gpu_is_tried_with_runs_on_a_cpu_and_finds_what_is_wrong(monkeypa
     gpu.checkpoints()
     printed = capsys.readouterr().out
     assert "3 blocks equal torch.nn" in printed and "epoch 3/3" in printed and "to the GPU and back" in printed
+    timed = {name: (*how, (2, 3, 32, 32)) for name, (*how, _) in gpu.TIMED.items()}
+    monkeypatch.setattr(gpu, "TIMED", timed)
+    monkeypatch.setattr(gpu, "ROUNDS", 1)
+    assert [*gpu.ratios()["seconds"]] == [*timed]
     monkeypatch.setattr(m.Conv2d, "adjoint", lambda layer, x, y_grad, geometry: x.clone().zero_())
     monkeypatch.setattr(m.Convolution, "faster", lambda *arguments: None)
     with pytest.raises(RuntimeError, match="skips in torch.float64, off by .* is wrong on cpu"):
