@@ -223,6 +223,15 @@ def layers():
     return of_each_machine("layers-*.json", ratios)
 
 
+def kinds():
+    def times(results):
+        found = results["time without by time with"]
+        rows = [[name, *(f"{ratio:.2f}" for ratio in ratios.values())] for name, ratios in found.items()]
+        return table(["without", *(f"`{kind}`" for kind in next(iter(found.values())))], rows)
+
+    return of_each_machine("kinds-*.json", times)
+
+
 def parallel():
     def measured_and_predicted(results):
         measured, paper = [], []
@@ -265,6 +274,7 @@ TABLES = (
     ablations,
     speed,
     layers,
+    kinds,
     parallel,
     time_to_quality,
     memory,

@@ -12,11 +12,24 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import gpu, memory, noises, parallel, photos, singles, speed, tables, time_to_quality, views
+from benchmarks import (
+    gpu,
+    kinds,
+    layers,
+    memory,
+    noises,
+    parallel,
+    photos,
+    singles,
+    speed,
+    tables,
+    time_to_quality,
+    views,
+)
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.data.sources import SHARES, correlated
-from Proj_Miniproject2.others.fast import faster
+from Proj_Miniproject2.others.fast import convolution, faster
 from Proj_Miniproject2.others.lab.runs import Run
 from Proj_Miniproject2.others.networks import PhotoUNet, UNet
 from Proj_Miniproject2.others.training.optimizers import Muon
@@ -53,6 +66,25 @@ def test_memory_counts_what_a_task_takes(monkeypatch):
     before = memory.peak()
     held = torch.ones((int(before) + 256) * 2**20, dtype=torch.uint8)  # more than all that other tests once held
     assert memory.peak() - before > 100 and held[0] == 1
+
+
+def test_kinds_of_maps_are_left_out_and_put_back(monkeypatch, capsys):
+    monkeypatch.setattr(kinds, "NETWORKS", {"predicts": (UNet, False, (1, 3, 32, 32))})
+    before = {name: getattr(convolution, name) for kind in kinds.KINDS.values() for name in kind}
+    for kind, layer in (
+        ("MinimalFiltering", m.Conv2d(64, 64, 3)),
+        ("Rows", m.Conv2d(32, 32, 5)),
+        ("Turned", m.Conv2d(48, 3, 3)),
+        ("Shifts", m.Conv2d(64, 64, 3, groups=64)),
+    ):
+        geometry = layer.geometry((32, 32))
+        with kinds.without(kind):
+            assert type(convolution.maps_for(layer, 2, geometry, False)).__name__ != kind
+        assert type(convolution.maps_for(layer, 2, geometry, False)).__name__ == kind
+    monkeypatch.setattr(kinds, "LAYERS", {"small": layers.LAYERS["64 → 64, 1 × 1"]})
+    kinds.main(["--quick"])
+    assert capsys.readouterr().out.count("'Turned'") == 4
+    assert before == {name: getattr(convolution, name) for name in before}
 
 
 def test_time_to_quality_runs(tmp_path, monkeypatch, capsys):

@@ -22,7 +22,7 @@ MIXED_SHARE, SIGMAS = 0.2, (3, 6, 12, 25)  # of the pairs in `mixed`, and their 
 CROP = 96  # side of the images of `camera`, `grey` and `correlated`
 MOST_SIGMA, MOST_SHOT = 55, 45  # the strongest noise there, in grey levels; that of Poisson noise at mid-grey
 LUMA = 0.299, 0.587, 0.114  # the weights of red, green and blue in a grey picture (ITU-R BT.601, as JPEG and Pillow)
-SHARES = {"independent": 0.12, "developed": 0.24, "coloured": 0.24, "grey": 0.4}  # of `correlated`
+SHARES = {"independent": 0.12, "developed": 0.2, "coloured": 0.2, "grey": 0.48}  # of `correlated`
 BLOCKS = 6, 7, 8  # of `varied`
 
 
@@ -120,9 +120,9 @@ def camera(photos, run):
 def grey(photos, run):
     """Pairs (pairs, 3, CROP, CROP) of grey photos, three equal channels, at their full resolution with any noise.
 
-    Six in ten have noise that is independent in every pixel, as `gaussian_or_shot` draws it, of which 85 in a hundred
-    Gaussian; four in ten `blurred_noise` with a root mean square log-uniform between 0.7 and 25 grey levels. Three in
-    ten of the inputs, which are uint8, went through a JPEG, but no target did: its mean is the clean photo.
+    Three in four have noise that is independent in every pixel, as `gaussian_or_shot` draws it, of which 85 in a
+    hundred Gaussian; one in four `blurred_noise` with a root mean square log-uniform between 0.7 and 25 grey levels.
+    Three in ten of the inputs, which are uint8, went through a JPEG, but no target did: its mean is the clean photo.
     """
     return grey_crops(photos, run, run.pairs)
 
@@ -131,7 +131,7 @@ def grey_crops(photos, run, pairs):
     """The `draw` of so many pairs of `grey`."""
 
     def noises(clean, generator):
-        independent, blurred = clean.tensor_split([round(0.6 * len(clean))])
+        independent, blurred = clean.tensor_split([round(0.75 * len(clean))])
         draw_independent = gaussian_or_shot(independent, 0.85, generator)
         rms = log_uniform(len(blurred), 0.7, 25, generator)
 
