@@ -11,9 +11,9 @@ import torch
 
 from Proj_Miniproject2 import denoise
 from Proj_Miniproject2 import model as m
+from Proj_Miniproject2.others.api.exporting import to_torch
 from Proj_Miniproject2.others.data.files import write_json
 from Proj_Miniproject2.others.data.scenes import builtin_data
-from Proj_Miniproject2.others.exporting import to_torch
 from Proj_Miniproject2.others.fast.machine import fast_products, fastest_dtype
 from Proj_Miniproject2.others.networks import NETWORKS, PhotoUNet
 

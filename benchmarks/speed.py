@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from Proj_Miniproject2 import model as m
+from Proj_Miniproject2.others.api.exporting import to_torch
 from Proj_Miniproject2.others.data.files import write_json
-from Proj_Miniproject2.others.exporting import to_torch
 from Proj_Miniproject2.others.fast.convolution import rounding, setting
 from Proj_Miniproject2.others.fast.machine import fast_products
 from Proj_Miniproject2.others.networks import PhotoUNet, UNet

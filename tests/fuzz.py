@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.others.exporting import to_torch
+from Proj_Miniproject2.others.api.exporting import to_torch
 from Proj_Miniproject2.others.training.optimizers import Adam, Muon
 
 from .textbook import take_out

@@ -24,7 +24,7 @@ from Proj_Miniproject2.model import (
     TransposeConv2d,
     Upsampling,
 )
-from Proj_Miniproject2.others.exporting import to_torch
+from Proj_Miniproject2.others.api.exporting import to_torch
 
 from .drawn import (
     DTYPES,

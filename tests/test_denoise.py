@@ -15,8 +15,8 @@ import torch
 from PIL import Image, ImageOps, JpegImagePlugin
 
 from Proj_Miniproject2.model import Model
-from Proj_Miniproject2.others import denoising
 from Proj_Miniproject2.others.__main__ import main
+from Proj_Miniproject2.others.api import denoising
 from Proj_Miniproject2.others.commands import denoise
 from Proj_Miniproject2.others.data import measured
 from Proj_Miniproject2.others.data.files import save
@@ -415,7 +415,7 @@ def test_24_megapixels_in_a_gigabyte(tmp_path):
         import resource
         from PIL import Image
         from Proj_Miniproject2.others.commands.denoise import side_by_side
-        from Proj_Miniproject2.others.denoising import denoise_image
+        from Proj_Miniproject2.others.api.denoising import denoise_image
         from Proj_Miniproject2.others.networks import PhotoUNet
 
         image, model = Image.linear_gradient("L").resize((6000, 4000)).convert("RGB"), PhotoUNet()

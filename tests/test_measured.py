@@ -13,7 +13,7 @@ from PIL import Image
 
 from Proj_Miniproject2 import denoise
 from Proj_Miniproject2.model import Model
-from Proj_Miniproject2.others import denoising
+from Proj_Miniproject2.others.api import denoising
 from Proj_Miniproject2.others.data.ranges import LEVELS, empty, medians, outliers, quantile, seen
 from Proj_Miniproject2.others.networks import UNet
 
@@ -305,7 +305,7 @@ def test_nothing_is_imported_before_it_is_needed():
     code = """if True:
         import sys
         import Proj_Miniproject2
-        assert "Proj_Miniproject2.others.denoising" not in sys.modules and "denoise" in Proj_Miniproject2.__all__
+        assert "Proj_Miniproject2.others.api.denoising" not in sys.modules and "denoise" in Proj_Miniproject2.__all__
         try:
             Proj_Miniproject2.nothing
         except AttributeError as error:

@@ -13,8 +13,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from Proj_Miniproject2.others import denoising
 from Proj_Miniproject2.others.__main__ import main
+from Proj_Miniproject2.others.api import denoising
 from Proj_Miniproject2.others.data.measured import Tiff, measured
 
 from .test_denoise import refused

@@ -24,10 +24,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from Proj_Miniproject2.model import MSE, SGD, Model, Sequential
+from Proj_Miniproject2.others.api.exporting import to_torch
 from Proj_Miniproject2.others.data.files import save
 from Proj_Miniproject2.others.data.metrics import psnr
 from Proj_Miniproject2.others.data.scenes import builtin_data
-from Proj_Miniproject2.others.exporting import to_torch
 from Proj_Miniproject2.others.fast import machine
 from Proj_Miniproject2.others.fast.convolution import setting
 from Proj_Miniproject2.others.lab.runs import REPORT

@@ -19,8 +19,8 @@ from Proj_Miniproject2.model import (
     Upsampling,
     xavier,
 )
+from Proj_Miniproject2.others.api.exporting import to_torch
 from Proj_Miniproject2.others.data.files import save
-from Proj_Miniproject2.others.exporting import to_torch
 from Proj_Miniproject2.others.fast import convolution
 from Proj_Miniproject2.others.fast.convolution import setting
 from Proj_Miniproject2.others.networks import (

@@ -2,7 +2,7 @@
 
 import torch
 
-from Proj_Miniproject2.others.exporting import to_torch
+from Proj_Miniproject2.others.api.exporting import to_torch
 
 from .drawn import normal
 

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from ...model import check_int
+from ..api.denoising import check_strength, chosen, denoise_array, denoise_image
 from ..data.files import Incomplete, check_outputs, whole
 from ..data.measured import measured
 from ..data.pictures import (
@@ -31,7 +32,6 @@ from ..data.pictures import (
     write_image,
 )
 from ..data.progress import progress
-from ..denoising import check_strength, chosen, denoise_array, denoise_image
 from ..networks import NETWORKS
 from . import add_overwrite, add_views
 

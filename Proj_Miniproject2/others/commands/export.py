@@ -9,10 +9,10 @@ picture, and the range of measured pictures; that of weights that were trained o
 
 from pathlib import Path
 
+from ..api.denoising import trained
+from ..api.exporting import to_onnx
 from ..data.files import check_outputs, write_whole
 from ..data.ranges import LEVELS
-from ..denoising import trained
-from ..exporting import to_onnx
 from ..networks import NETWORKS
 from . import add_overwrite
 

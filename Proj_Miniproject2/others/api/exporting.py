@@ -10,7 +10,7 @@ import warnings
 
 import torch
 
-from ..model import Conv2d, Convolution, NearestUpsampling, ReLU, Sequential, Sigmoid, Skip
+from ...model import Conv2d, Convolution, NearestUpsampling, ReLU, Sequential, Sigmoid, Skip
 
 INFO = "Denoises images: float32 (N, 3, height, width) in [0, 255], any size, to the same, as `Model.predict`."
 

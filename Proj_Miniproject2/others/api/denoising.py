@@ -7,13 +7,13 @@ import sys
 
 import torch
 
-from ..model import FLOATS
-from .data.correlation import ALIKE, correlation
-from .data.files import load
-from .data.measured import NUMPY_DTYPES, check_array, tensor_of
-from .data.pictures import image_of, in_mode, pixels_of
-from .data.ranges import range_of, seen
-from .networks import NETWORKS
+from ...model import FLOATS
+from ..data.correlation import ALIKE, correlation
+from ..data.files import load
+from ..data.measured import NUMPY_DTYPES, check_array, tensor_of
+from ..data.pictures import image_of, in_mode, pixels_of
+from ..data.ranges import range_of, seen
+from ..networks import NETWORKS
 
 STRIP = 256  # rows
 DTYPES = (torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.int16, torch.int32, *FLOATS)
