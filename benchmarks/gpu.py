@@ -18,7 +18,7 @@ from Proj_Miniproject2.others.fast.machine import fast_products, fastest_dtype
 from Proj_Miniproject2.others.networks import NETWORKS, PhotoUNet
 
 from .layers import LAYERS
-from .speed import RESULTS, Ours, Torchs, in_turn, machine
+from .speed import RESULTS, VERSIONS, in_turn, machine
 from .speed import ratios as speed_ratios
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -139,19 +139,11 @@ def denoising():
 
 
 def ratios():
-    device = DEVICE.type
     results = {"fastest": str(fastest_dtype(DEVICE)), **machine(), "seconds": {}}
     for name, (make, trains, shape) in TIMED.items():
         model, images = make(), 255 * torch.rand(shape, device=DEVICE)
         inputs = images / 255
-        versions = {
-            "ours": Ours(model, device=device),
-            "ours, bfloat16": Ours(model, torch.bfloat16, device=device),
-            "torch.nn": Torchs(model, device=device),
-            "torch.nn, channels_last": Torchs(model, torch.channels_last, device=device),
-            "torch.nn, autocast": Torchs(model, autocast=True, device=device),
-            "torch.nn, channels_last, autocast": Torchs(model, torch.channels_last, autocast=True, device=device),
-        }
+        versions = {what: of(model, device=DEVICE.type) for what, of in VERSIONS.items() if "textbook" not in what}
         steps = {
             which: (lambda v=version, x=inputs: v.step(x, x)) if trains else lambda v=version, x=images: v.predict(x)
             for which, version in versions.items()

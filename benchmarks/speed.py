@@ -13,6 +13,7 @@ import contextlib
 import platform
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -146,15 +147,15 @@ class Torchs:
         return torch.cat(parts).float().clamp_(0, 255)
 
 
-# Each takes a model; the names stand in the results files.
+# Each takes a model, and a device if not the CPU; the names stand in the results files.
 VERSIONS = {
     "ours": Ours,
-    "ours, textbook": lambda model: Ours(model, fast=False),
-    "ours, bfloat16": lambda model: Ours(model, torch.bfloat16),
+    "ours, textbook": partial(Ours, fast=False),
+    "ours, bfloat16": partial(Ours, precision=torch.bfloat16),
     "torch.nn": Torchs,
-    "torch.nn, channels_last": lambda model: Torchs(model, torch.channels_last),
-    "torch.nn, autocast to bfloat16": lambda model: Torchs(model, autocast=True),
-    "torch.nn, channels_last, autocast to bfloat16": lambda model: Torchs(model, torch.channels_last, autocast=True),
+    "torch.nn, channels_last": partial(Torchs, memory_format=torch.channels_last),
+    "torch.nn, autocast to bfloat16": partial(Torchs, autocast=True),
+    "torch.nn, channels_last, autocast to bfloat16": partial(Torchs, memory_format=torch.channels_last, autocast=True),
 }
 
 

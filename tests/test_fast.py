@@ -352,7 +352,7 @@ def test_large_blocks_come_from_below_one_that_stays():
 def test_minimal_filtering_in_bfloat16_where_it_is_measured_to_pay(ratio, monkeypatch):
     cpu, layer = torch.device("cpu"), Conv2d(64, 64, 3)
     pays = convolution.filtering_pays.__wrapped__
-    monkeypatch.setattr(convolution, "filtering_pays", lambda geometry, device: pays(geometry, cpu))
+    monkeypatch.setattr(convolution, "filtering_pays", lambda make, device: pays(make, cpu))
     assert maps_of(layer, 4, 64) == (MinimalFiltering,)
     layer.precision = torch.bfloat16
     assert maps_of(layer, 4, 64) == (MinimalFiltering if ratio > 1 else maps.Rows,)
