@@ -25,7 +25,7 @@ from .speed import LARGER, RESULTS, Ours, in_turn, machine
 ROUNDS = 5
 # kind: what takes its place in convolution.py
 KINDS = {
-    "MinimalFiltering": {"MANY_CHANNELS": math.inf},
+    "MinimalFiltering": {"MANY_CHANNELS": math.inf, "MANY_TO_ROUND": math.inf},
     "Rows": {"Rows": Patches},
     "Turned": {"Turned": lambda kind, *arguments: kind(*arguments)},
     "Shifts": {"Shifts": Patches},

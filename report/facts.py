@@ -1,12 +1,13 @@
 """What the report says of the code and the weights: no number of these is typed in either."""
 
+import math
 from pathlib import Path
 
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.data.files import load
 from Proj_Miniproject2.others.data.photos import HELD_OUT
 from Proj_Miniproject2.others.fast.convolution import maps_for
-from Proj_Miniproject2.others.fast.minimal_filtering import TILE, MinimalFiltering
+from Proj_Miniproject2.others.fast.minimal_filtering import TILES, MinimalFiltering
 from Proj_Miniproject2.others.networks import NETWORKS
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -21,8 +22,8 @@ def facts():
         "parameters": {
             name: sum(value.numel() for value, _ in make().network.param()) for name, make in NETWORKS.items()
         },
-        "tile": TILE,
-        "savings": [saving(layer) for layer in network if isinstance(layer, m.Convolution) and filtered(layer)],
+        "tile": max(TILES),
+        "savings": savings(network, (32, 32)),
         "held out": HELD_OUT,
         "kernels": len(kernels),
         "edge kernels": int((flat_share(kernels) < 0.02).sum()),
@@ -30,18 +31,18 @@ def facts():
     }
 
 
-def filtered(layer):
-    """Whether minimal filtering takes the layer, for a batch of some size."""
-    makes_x = isinstance(layer, m.TransposeConv2d)
-    return isinstance(maps_for(layer, 64, layer.geometry((32, 32)), makes_x), MinimalFiltering)
-
-
-def saving(layer):
-    """How many times fewer products minimal filtering needs for a layer than patches do."""
-    times = 1
-    for k, s in zip(layer.kernel_size, layer.stride, strict=True):
-        times *= TILE * k / ((TILE + -(-k // s) - 1) * s)
-    return times
+def savings(network, size):
+    """How many times fewer products minimal filtering needs than patches do: of each layer that it takes, in order, for
+    a batch of images of some size."""
+    found = []
+    for layer in network:
+        if isinstance(layer, m.Convolution):
+            maps = maps_for(layer, 64, layer.geometry(size), isinstance(layer, m.TransposeConv2d))
+            size = layer.output_size(size)
+            if isinstance(maps, MinimalFiltering):
+                axes = zip(maps.tile, layer.kernel_size, layer.stride, strict=True)
+                found.append(math.prod(t * k / ((t + -(-k // s) - 1) * s) for t, k, s in axes))
+    return found
 
 
 def flat_share(kernels):

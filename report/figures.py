@@ -25,7 +25,7 @@ from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.data.files import load
 from Proj_Miniproject2.others.data.metrics import psnr
 from Proj_Miniproject2.others.data.noise import gaussian_noise
-from Proj_Miniproject2.others.fast.minimal_filtering import TILE
+from Proj_Miniproject2.others.fast.minimal_filtering import TILES
 from Proj_Miniproject2.others.networks import PhotoUNet
 
 from .facts import flat_share
@@ -147,7 +147,7 @@ def filters():
 
 def filtering():
     """A tile's way through minimal filtering."""
-    tile, taps = TILE, 3
+    tile, taps = max(TILES), 3
     wide = tile + taps - 1
     figure = plt.figure(figsize=(COLUMN, 1.12))
     axis = figure.add_axes((0, 0, 1, 1))
@@ -156,7 +156,7 @@ def filtering():
     axis.set_aspect("equal")
     axis.axis("off")
 
-    def grid(x, y, n, colour, cell=0.72):
+    def grid(x, y, n, colour, cell=0.6):
         for i in range(n + 1):
             axis.plot([x, x + n * cell], [y + i * cell] * 2, color=colour, linewidth=0.5)
             axis.plot([x + i * cell] * 2, [y, y + n * cell], color=colour, linewidth=0.5)

@@ -85,7 +85,7 @@ BY_FILE = {
         ("for first in range(0, n, images):", "for first in range(0, n - 1, images):", "fast -k parts"),
         ("(made.stop - 1) * s - p + reach, x_rows", "(made.stop - 1) * s - p, x_rows", "fast -k parts"),
         ("padding=[(p + x.start - s * y.start, None)", "padding=[(p, None)", "fast -k each_kind"),
-        ("and many and not rounded:", "and many:", "fast -k larger_networks"),
+        ("MANY_TO_ROUND if rounded else MANY", "MANY", "fast -k larger_networks"),
         ("filtering < rows", "filtering > rows", "fast -k measured_to_pay"),
         ("W_grads.add_(W_grad)", "W_grads", "fast -k each_kind"),
         (
@@ -109,6 +109,8 @@ BY_FILE = {
         ("math.prod(p - q for q in roots)", "math.prod(q - p for q in roots)", "fast -k minimal"),
         ("(m - 1) * s + k - p) for", "m * s + k - p) for", "blocks -k no_output_reads"),
         ("taps += self.w.lower", "taps[:] = self.w.lower", "fast -k minimal"),
+        ("self.dtype, self.tile)", "self.dtype)", "fast -k minimal"),
+        ("-(-span // tile) * (tile", "-(-span // tile) + (tile", "fast -k fewest"),
     ],
     "others/fast/machine.py": [
         ("0.7 * exact", "1.4 * exact", "fast -k auto"),

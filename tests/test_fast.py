@@ -5,7 +5,7 @@ import math
 import platform
 import subprocess
 import sys
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from Proj_Miniproject2.model import Conv2d, Model, TransposeConv2d
 from Proj_Miniproject2.others.fast import convolution, machine, maps
-from Proj_Miniproject2.others.fast.minimal_filtering import MinimalFiltering
+from Proj_Miniproject2.others.fast.minimal_filtering import TILES, MinimalFiltering
 from Proj_Miniproject2.others.networks import ResNet, UNet
 
 from .drawn import (
@@ -223,6 +223,14 @@ def test_each_kind_of_maps_has_its_layers():
     assert maps_of(TransposeConv2d(30, 90, 5), 4, 64) == (maps.Turned, maps.Rows)
 
 
+@given(height=st.integers(3, 40), width=st.integers(3, 40), kernel_size=st.sampled_from([2, 3]))
+def test_tiles_of_minimal_filtering_take_the_fewest_products(height, width, kernel_size):
+    layer = Conv2d(8, 8, kernel_size)
+    arguments = layer.geometry((height, width)), layer.weight, torch.float32
+    chosen, others = MinimalFiltering(*arguments), product(TILES, repeat=2)
+    assert chosen.numel() == min(MinimalFiltering(*arguments, tile).numel() for tile in others)
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 @given(
     rows=st.integers(1, 40),
@@ -362,6 +370,7 @@ def test_minimal_filtering_in_bfloat16_where_it_is_measured_to_pay(ratio, monkey
 def in_bfloat16(monkeypatch):
     """On a machine that multiplies faster so."""
     monkeypatch.setattr(convolution, "fastest_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(convolution, "filtering_pays", lambda make, device: True)
     monkeypatch.setattr(UNet, "VIEWS", 1)
 
 
@@ -373,9 +382,18 @@ def rounded(model):
 def test_larger_networks_predict_in_bfloat16(make, expected, in_bfloat16, monkeypatch):
     torch.manual_seed(0)
     model, images = make(), torch.rand(2, 3, 60, 68, generator=generator(0)) * 255
-    found, kinds, choose = model.predict(images), set(), convolution.maps_for
-    monkeypatch.setattr(convolution, "maps_for", lambda *a: kinds.add(type(choose(*a))) or choose(*a))
-    assert torch.equal(model.predict(images), found) and (MinimalFiltering not in kinds) == expected
+    found, filtered, choose = model.predict(images), set(), convolution.maps_for
+
+    def chosen(layer, *arguments):
+        maps = choose(layer, *arguments)
+        if isinstance(maps, MinimalFiltering):
+            filtered.add((min(layer.x_channels, layer.y_channels), maps.dtype))
+        return maps
+
+    monkeypatch.setattr(convolution, "maps_for", chosen)
+    assert torch.equal(model.predict(images), found)
+    dtype, channels = (torch.bfloat16, (128, 256)) if expected else (torch.float32, (64, 128))
+    assert filtered == ({(c, dtype) for c in channels} if make is not ResNet else set())  # as it rounds most
     monkeypatch.setattr(convolution, "fastest_dtype", lambda device: torch.float32)
     exact = model.predict(images)
     assert not rounded(model) and torch.equal(found, exact) != expected
