@@ -181,7 +181,7 @@ def filtering():
     axis.plot([13.6, 14.6, 14.6, 13.6], [8.2, 8.2, 2.4, 2.4], color=BLACK, linewidth=0.7)
     arrow(22.4, 4.9, "A′ · A", 4.6)
     grid(27.8, 3.8, tile, BLACK)
-    axis.text(28.9, 6.4, f"output, {tile} × {tile}", fontsize=7.5, ha="center")
+    axis.text(28.9, 6.6, f"output, {tile} × {tile}", fontsize=7.5, ha="center")
     axis.text(32.6, 0.2, f"as patches: {tile**2 * taps**2} products", fontsize=7.5, ha="right")
     return svg(figure)
 
