@@ -4,7 +4,7 @@ import torch
 
 from Proj_Miniproject2.others.api.exporting import to_torch
 
-from .drawn import normal
+from .drawn import assert_accumulates, normal
 
 
 def relative(ours, reference):
@@ -28,3 +28,4 @@ def assert_equals_twin(network, x, bound=1e-11):
     assert relative(x_grad, x_twin.grad) <= bound
     for (name, (_, ours)), theirs in zip(network.named_param().items(), other.parameters(), strict=True):
         assert relative(ours, theirs.grad) <= bound, name
+    assert_accumulates(network, grad)
