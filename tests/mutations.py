@@ -109,7 +109,7 @@ BY_FILE = {
         ("math.prod(p - q for q in roots)", "math.prod(q - p for q in roots)", "fast -k minimal"),
         ("(m - 1) * s + k - p) for", "m * s + k - p) for", "blocks -k no_output_reads"),
         ("taps += self.w.lower", "taps[:] = self.w.lower", "fast -k minimal"),
-        ("self.dtype, self.tile)", "self.dtype)", "fast -k minimal"),
+        ("self.dtype, self.tile)", "self.dtype)", "fast -k take_its_tiles"),
         ("-(-span // tile) * (tile", "-(-span // tile) + (tile", "fast -k fewest"),
     ],
     "others/fast/machine.py": [

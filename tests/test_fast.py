@@ -231,6 +231,16 @@ def test_tiles_of_minimal_filtering_take_the_fewest_products(height, width, kern
     assert chosen.numel() == min(MinimalFiltering(*arguments, tile).numel() for tile in others)
 
 
+@pytest.mark.parametrize("makes_x", [False, True])
+def test_parts_of_an_image_take_its_tiles(makes_x):
+    """Rows that alone would be covered best by tiles of 3: the weight is lifted for those of 4."""
+    layer = Conv2d(8, 8, 3, padding=1)
+    found = MinimalFiltering(layer.geometry((16, 16)), layer.weight, torch.float32)
+    found.piece = 1
+    parts = [part for part, *_ in convolution.parts(found, 1, makes_x)]
+    assert len(parts) == 16 and {part.key for part in parts} == {found.key}
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 @given(
     rows=st.integers(1, 40),
