@@ -40,8 +40,8 @@ def savings(network, size):
             maps = maps_for(layer, 64, layer.geometry(size), isinstance(layer, m.TransposeConv2d))
             size = layer.output_size(size)
             if isinstance(maps, MinimalFiltering):
-                axes = zip(maps.tile, layer.kernel_size, layer.stride, strict=True)
-                found.append(math.prod(t * k / ((t + -(-k // s) - 1) * s) for t, k, s in axes))
+                patches, filtering = maps.tile + layer.kernel_size, (len(maps.x.matrix), *layer.stride)
+                found.append(math.prod(patches) / math.prod(filtering))
     return found
 
 

@@ -156,7 +156,9 @@ def filtering():
     axis.set_aspect("equal")
     axis.axis("off")
 
-    def grid(x, y, n, colour, cell=0.6):
+    cell = 0.6
+
+    def grid(x, y, n, colour):
         for i in range(n + 1):
             axis.plot([x, x + n * cell], [y + i * cell] * 2, color=colour, linewidth=0.5)
             axis.plot([x + i * cell] * 2, [y, y + n * cell], color=colour, linewidth=0.5)
