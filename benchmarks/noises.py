@@ -25,11 +25,12 @@ from Proj_Miniproject2.others.lab.experiment import start_from
 from Proj_Miniproject2.others.lab.runs import RUNS
 from Proj_Miniproject2.others.networks import CameraUNet, PhotoUNet
 
-from .photos import as_jpeg, camera_pairs, grey
+from .photos import as_jpeg, camera_pairs, grey, impulses, lines
 from .speed import RESULTS, machine
 
 EPOCHS, PAIRS = 4, 8_000
 TAKEN = 20
+ASIDE = "soft", "impulses"  # parts of the mixture that are no kind of its own
 
 
 def drawn(noise):
@@ -49,6 +50,8 @@ KINDS = {
     "coloured 5": (drawn(coloured_noise), 5),
     "grey 15": (grey, 15),
     "grey 50": (grey, 50),
+    "lines": (lines, 6),
+    "impulses": (impulses, 0.02),
 }
 
 
@@ -87,7 +90,7 @@ def main(args=None):
         pictures[name] = [kind(photo, strength, torch.Generator().manual_seed(i)) for i, photo in draws]
     results = {"PSNR": {}}
     networks = {"photo.pth": shipped, "the mixture": lambda: trained(photos, run, None)}
-    networks |= {f"without {part}": lambda part=part: trained(photos, run, part) for part in (*SHARES, "soft")}
+    networks |= {f"without {part}": lambda part=part: trained(photos, run, part) for part in (*SHARES, *ASIDE)}
     for name, make in networks.items():
         model = make()
         model.VIEWS = 1

@@ -8,9 +8,10 @@ the mean of many, NAME_noisy.jpg and NAME_mean.jpg. Noise is drawn, rounded and 
 The result, benchmarks/results/photos.json, for each kind of noise and each method: PSNR in dB over all pixels of a
 picture, the mean over pictures; what it gained where it gained least; and seconds of the processor a photo, for white
 noise, sigma = 25.
-Ours is told nothing. The others are told the noise's sigma. Where there is none to tell, that is of JPEGs and cameras,
-they have the best of STRENGTHS on TRIED of the very pictures; so has OpenCV's method, whose strength is
-another one, with the best of 0.5, 0.6, 0.7, 0.8 and 1 times sigma, found before. A method left out keeps its row.
+Ours is told nothing. The others are told the noise's sigma. Where there is none to tell, that is of JPEGs, lines,
+impulses and cameras, they have the best of STRENGTHS on TRIED of the very pictures; so has OpenCV's method, whose
+strength is another one, with the best of 0.5, 0.6, 0.7, 0.8 and 1 times sigma, found before.
+A method left out keeps its row.
 
 Needs the extra "figures", PyWavelets, bm3d and opencv-python-headless; BM3D takes a quarter of an hour.
 """
@@ -35,7 +36,7 @@ from Proj_Miniproject2.others.networks import PhotoUNet, UNet
 
 from .speed import RESULTS, machine
 
-STRENGTHS = {"JPEG": (18, 25), "camera": (3, 6, 10)}  # told as sigma
+STRENGTHS = {"JPEG": (18, 25), "lines": (3, 6, 10), "impulses": (6, 12, 25, 50), "camera": (3, 6, 10)}  # told as sigma
 TRIED = 2
 
 
@@ -103,6 +104,13 @@ def opencv():
     return run
 
 
+def median():
+    """Over 3 x 3 pixels: what one takes against impulses."""
+    import cv2
+
+    return lambda noisy, sigma: cv2.medianBlur(noisy, 3)
+
+
 def bm3d():
     from bm3d import bm3d, bm3d_rgb
 
@@ -115,6 +123,7 @@ METHODS = {
     "total variation (scikit-image)": total_variation,
     "non-local means (scikit-image)": non_local_means,
     "fastNlMeans (OpenCV)": opencv,
+    "median (OpenCV)": median,
     "BM3D": bm3d,
     "photo.pth alone": photo_alone,
     "ours in float32": ours_in_float32,
@@ -139,7 +148,21 @@ def as_jpeg(quality):
     return lambda photo, sigma, generator: (jpeg(gaussian_noise(photo, sigma, generator), quality, 2), photo)
 
 
-KINDS = {  # name: (kind, sigma, of so many photos one is taken)
+def lines(photo, sigma, generator):
+    """A grey picture whose rows are each off by a number of that standard deviation, and some white noise."""
+    _, clean = grey(photo, 0, generator)
+    rows = torch.empty(1, clean.shape[1], 1).normal_(generator=generator)
+    return gaussian_noise(clean + sigma * rows, 3, generator), clean
+
+
+def impulses(photo, share, generator):
+    """A grey picture with salt and pepper on a share of its pixels."""
+    _, clean = grey(photo, 0, generator)
+    draws = torch.rand(clean.shape, generator=generator)
+    return torch.where(draws < share, (draws < share / 2) * 255, clean).to(torch.uint8), clean
+
+
+KINDS = {  # name: (kind, sigma or share, of so many photos one is taken)
     "clean": (white, 0, 10),
     "white 15": (white, 15, 20),
     "white 25": (white, 25, 10),
@@ -150,6 +173,8 @@ KINDS = {  # name: (kind, sigma, of so many photos one is taken)
     "JPEG 95": (as_jpeg(95), 25, 20),
     "JPEG 85": (as_jpeg(85), 25, 20),
     "JPEG 75": (as_jpeg(75), 25, 20),
+    "lines": (lines, 6, 20),
+    "impulses": (impulses, 0.02, 20),
 }
 
 

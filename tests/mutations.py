@@ -123,6 +123,8 @@ BY_FILE = {
     "others/data/noise.py": [
         ("row, draw - row * block", "row, row", "data -k pixel_noise"),
         ("clean.float() + sigma * noise", "clean.float() + sigma * noise.abs()", "data -k gaussian"),
+        ("alike.sqrt() * normal(1)", "normal(1)", "noises -k lines"),
+        ("places < rate", "places < rate / 2", "noises -k impulses"),
     ],
     "others/data/photos.py": [
         ("if i % HELD_OUT]", "if i]", "commands -k set_aside"),
@@ -131,6 +133,7 @@ BY_FILE = {
     "others/data/sources.py": [
         ("1_000_000 * (run.seed + 1) + epoch", "1_000_000 * (run.seed + 1)", "data -k varied"),
         ("gain / run.targets, generator", "gain, generator", "data -k camera"),
+        ("generator) < IMPULSES", "generator) < 1", "noises -k one_input"),
     ],
     "others/training/recipe.py": [
         ("if not 0 <= getattr(self, name) < 1:", "if not 0 <= getattr(self, name) <= 1:", "bad_input -k recipes"),

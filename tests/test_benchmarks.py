@@ -191,7 +191,7 @@ def test_noises_leave_each_part_of_the_mixture_out(tmp_path, monkeypatch, capsys
     threads = torch.get_num_threads()
     noises.main([str(tmp_path / folder) for folder in ("photos", "camera")])
     torch.set_num_threads(threads)
-    assert left_out == [None, *SHARES, "soft"]
+    assert left_out == [None, *SHARES, "soft", "impulses"]
     rows = rows_of(tables.noises())
     assert [*rows] == ["photo.pth", "the mixture", *(f"without {part}" for part in left_out[1:])]
     assert rows["photo.pth"].keys() == {"camera", *noises.KINDS}

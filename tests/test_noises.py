@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from Proj_Miniproject2.others.data import noise
+from Proj_Miniproject2.others.data import noise, sources
 from Proj_Miniproject2.others.data.noise import (
     bayer,
     blurred,
@@ -19,7 +19,9 @@ from Proj_Miniproject2.others.data.noise import (
     coloured_noise,
     demosaiced,
     developed_noise,
+    impulse_noise,
     jpeg,
+    lined_noise,
     log_uniform,
     to_uint8,
     uniform,
@@ -31,7 +33,7 @@ from Proj_Miniproject2.others.data.sources import SHARES, correlated, grey
 from Proj_Miniproject2.others.lab import experiment
 from Proj_Miniproject2.others.lab.runs import Run
 
-KINDS = pytest.mark.parametrize("kind", [blurred_noise, coloured_noise, developed_noise])
+KINDS = pytest.mark.parametrize("kind", [blurred_noise, coloured_noise, developed_noise, lined_noise])
 ALIKE = st.sampled_from([0.0, 0.3, 1.0])
 
 
@@ -153,6 +155,74 @@ def test_correlations_are_those_that_are_promised():
     assert (strengths[:, 0] - strengths[:, 1]).std().item() == pytest.approx(0.35 * 2**0.5, rel=0.1)
     red, green, blue = found[developed_noise].square().mean((0, 2, 3)).sqrt().tolist()
     assert red / green == pytest.approx(1.5, abs=0.15) and blue / green == pytest.approx(1.5, abs=0.15)
+
+
+def test_lines_lie_along_one_axis_and_are_as_long_and_as_alike_in_the_channels_as_promised():
+    """By closed forms, of many draws of what they depend on: a Gaussian blur of white noise with standard deviation s
+    correlates at distance d by exp(-(d / 2 s)^2), and independent noise of f times the strength divides that by
+    1 + f^2."""
+    n = 600
+    found = lined_noise(torch.full((n, 3, 60, 90), 128.0), ones(n), rng())
+    beside = torch.stack([correlation(found, found.roll(1, axis)) for axis in (2, 3)])
+    along, across = beside.max(0).values, beside.min(0).values
+    assert across.abs().max() < 0.35 and across.abs().mean() < 0.06  # of so few lines chance makes some alike
+    down = beside[0] == along
+    assert down.float().mean().item() == pytest.approx(0.5, abs=0.07)
+
+    draws = np.random.default_rng(0).random((3, 100_000))
+    share, s, alike = 1 / (1 + (0.1 * 30 ** draws[0]) ** 2), 100 ** draws[1], draws[2]
+    at = 0.1, 0.3, 0.5, 0.7, 0.9
+    for distance in (1, 4):
+        rows, columns = (correlation(found, found.roll(distance, axis)) for axis in (2, 3))
+        expected = np.quantile(share * np.exp(-((distance / 2 / s) ** 2)), at)
+        assert quantiles(torch.where(down, rows, columns), *at) == pytest.approx(expected, abs=0.06), distance
+    channels = correlation(found[:, 0], found[:, 1])
+    assert quantiles(channels, *at) == pytest.approx(np.quantile(share * alike, at), abs=0.06)
+
+
+# Impulses
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@settings(max_examples=10)
+@given(rate=st.sampled_from([0.0, 0.05, 0.3, 1.0]), seed=st.integers(0, 999))
+def test_impulses_hit_a_share_of_the_pixels(channels, rate, seed):
+    n = 200
+    images = torch.full((n, channels, 30, 31), 100, dtype=torch.uint8)
+    rates = torch.cat([ones(n // 2, rate), ones(n // 2, 0.0)])
+    found = impulse_noise(images, rates, rng(seed))
+    assert found.dtype == torch.uint8 and torch.equal(found, impulse_noise(images, rates, rng(seed)))
+    assert (images == 100).all() and (found[n // 2 :] == 100).all()
+    found, hit = found[: n // 2].float(), found[: n // 2] != 100  # one in 256 of any value is 100
+    if rate == 0:
+        assert not hit.any()
+        return
+    assert hit.float().mean().item() == pytest.approx(rate, rel=0.05)
+    extreme = torch.tensor([bool(((image == 0) | (image == 100) | (image == 255)).all()) for image in found])
+    assert 0.3 < extreme.float().mean() < 0.7
+    assert found[extreme][hit[extreme]].mean().item() == pytest.approx(127.5, abs=8)  # as many black as white
+    others = found[~extreme][hit[~extreme]]
+    assert quantiles(others, 0, 0.25, 0.5, 0.75, 1) == pytest.approx([0, 64, 128, 192, 255], abs=10)
+    if channels == 3:
+        together = (found == found[:, :1]).flatten(1).all(1)
+        assert 0.3 < together.float().mean() < 0.7
+        by_itself = hit[~together]
+        both = (by_itself[:, 0] & by_itself[:, 1]).float().mean().item()
+        assert both == pytest.approx(rate**2, abs=0.01)
+
+
+@pytest.mark.parametrize("source", [grey, correlated])
+def test_one_input_in_ten_has_impulses(source, monkeypatch):
+    rates = []
+    monkeypatch.setattr(sources, "impulse_noise", lambda images, rate, generator: rates.append(rate) or images)
+    photos = [torch.full((3, 96, 96), 128, dtype=torch.uint8)]
+    for epoch in range(4):
+        source(photos, Run(pairs=500, source=source))(epoch)
+    rates = torch.cat(rates)
+    assert rates.shape == (2000, 1, 1, 1)
+    struck = rates[rates > 0]
+    assert len(struck) / 2000 == pytest.approx(0.1, abs=0.03)
+    assert quantiles(struck.log10(), 0, 0.5, 1) == pytest.approx([-3, -2, -1], abs=0.25)
 
 
 # The mosaic
@@ -297,7 +367,7 @@ def test_people_s_pairs_are_crops_and_repeat(source, pairs):
     assert torch.equal(inputs, again) and torch.equal(targets, draw(0)[1]) and not torch.equal(inputs, draw(1)[0])
     for images in (inputs, targets, clean):
         assert (source is grey) == bool((images == images[:, :1]).all())
-    for crop in clean[:2] if source is grey else clean[: round(0.12 * pairs)]:  # others may be soft
+    for crop in clean[:2] if source is grey else clean[: round(0.1 * pairs)]:  # others may be soft
         shown = photos
         if source is grey:  # as Pillow makes it grey, but for rounding
             images = [Image.fromarray(photo.permute(1, 2, 0).numpy()).convert("L") for photo in photos]
@@ -319,15 +389,17 @@ def test_people_s_targets_have_less_of_independent_noise_and_are_no_jpegs(source
     some = before > 1
     torch.testing.assert_close(before[some] / 3, after[some], rtol=0.1, atol=0)
     assert abs(correlation(noise[0], noise[1]).nanmean()) < 0.03  # a JPEG may have none left
-    independent = 96 if source is correlated else 600
-    beside = with_pixels_beside(noise[1], 1)
-    assert beside[:independent].abs().max() < 0.1 and beside[independent:].min() > 0.15
+    independent, lined = (80, 368) if source is correlated else (560, 720)
+    beside = torch.stack([correlation(noise[1], noise[1].roll(1, axis)) for axis in (2, 3)])
+    assert beside[:, :independent].abs().max() < 0.15 and beside[:, independent:lined].mean(0).min() > 0.15
+    along, across = beside[:, lined:].max(0).values, beside[:, lined:].min(0).values
+    assert along.mean() > 0.4 and across.abs().mean() < 0.1
     assert quantiles(before[:independent], 0.5, 1) == pytest.approx([27, 54], abs=5)  # half and all of 55, nearly
     assert before[independent:].min() > 0.69 and before[independent:].max() < 25
     assert quantiles(before[independent:], 0.5)[0] == pytest.approx(4.4, abs=1)  # between 0.7 and 25 by logarithms
 
 
-@pytest.mark.parametrize("source, share", [(correlated, 0.12 + 0.4 * 0.5 + 0.48 * 0.3), (grey, 0.3)])
+@pytest.mark.parametrize("source, share", [(correlated, 0.1 + 0.42 * 0.5 + 0.48 * 0.3), (grey, 0.3)])
 def test_the_share_of_jpegs_is_among_the_inputs_alone(source, share, monkeypatch):
     monkeypatch.setattr(noise, "jpeg", lambda image, quality, subsampling: torch.full_like(image, 3 * subsampling + 1))
     inputs, targets = source(draw_scenes(2, size=96), Run(pairs=300, source=source))(0)
@@ -342,10 +414,10 @@ def test_half_of_the_photos_with_correlated_noise_are_soft():
     photos = [torch.randint(256, (3, 100, 100), dtype=torch.uint8, generator=rng())]
     _, clean = correlated(photos, run)(0, clean=True)
     soft = (clean != clean.round()).flatten(1).any(1)
-    assert not soft[:60].any() and soft[60:260].float().mean().item() == pytest.approx(0.5, abs=0.1)
+    assert not soft[:50].any() and soft[50:260].float().mean().item() == pytest.approx(0.5, abs=0.1)
 
 
-@pytest.mark.parametrize("without", [*SHARES, "soft"])
+@pytest.mark.parametrize("without", [*SHARES, "soft", "impulses"])
 def test_a_part_of_the_mixture_can_be_left_out(without):
     run, photos = (
         Run(pairs=100, source=correlated),
@@ -354,7 +426,7 @@ def test_a_part_of_the_mixture_can_be_left_out(without):
     noisy, clean = correlated(photos, run, without)(0, clean=True)
     in_colour = (clean != clean[:, :1]).flatten(1).any(1)
     assert len(noisy) == len(clean) == 100
-    share = {"grey": 100, "soft": 52}.get(without, 100 - 48 / (1 - SHARES.get(without, 0)))
+    share = {"grey": 100, "soft": 52, "impulses": 52}.get(without, 100 - 48 / (1 - SHARES.get(without, 0)))
     assert in_colour.sum().item() == pytest.approx(share, abs=0.51)
     assert (clean[in_colour] == clean[in_colour].round()).all() == (without == "soft")
 

@@ -15,6 +15,7 @@ from .pictures import image_of, pixels_of
 BLURS = 0.35, 4  # standard deviations in pixels, of `blurred`
 FINE_BLURS = 0.2, 1.2  # of `developed_noise`
 TOE = 0.05  # linear light, below which the tone curve of `developed_noise` is straight
+LINES = 1, 100  # standard deviations in pixels of the blurs of `lined_noise`: from short strokes to whole lines
 QUALITIES = 65, 98  # of the JPEGs of `with_jpeg`
 
 
@@ -169,6 +170,30 @@ def coloured_noise(clean, rms, generator):
     return scaled(noise * by_brightness(clean, generator), rms)
 
 
+def lined_noise(clean, rms, generator):
+    """Noise in lines, as of a sensor's rows or columns, a scanner's cells or a video tape: correlated along one axis of
+    the image, and not across.
+
+    Gaussian blurs along that axis, with a standard deviation log-uniform between the two of LINES, of white noise, of
+    which the channels share a part as in `coloured_noise`; and beside it noise that is independent in every value, of
+    0.1 to 3 times its strength. The image goes on periodically.
+    """
+    n, channels, height, width = clean.shape
+    if n == 0:  # as in `blurred`
+        return torch.zeros_like(clean)
+
+    def normal(channels):
+        return torch.empty(n, channels, height, width).normal_(generator=generator)
+
+    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
+    along = torch.where(uniform(n, 0, 1, generator) < 0.5, rows, columns)
+    transfer = (-2 * torch.pi**2 * (log_uniform(n, *LINES, generator) * along).square()).exp()
+    alike = uniform(n, 0, 1, generator)
+    white = alike.sqrt() * normal(1) + (1 - alike).sqrt() * normal(channels)
+    lines = scaled(torch.fft.irfft2(torch.fft.rfft2(white) * transfer, s=(height, width)), 1)
+    return scaled(lines + log_uniform(n, 0.1, 3, generator) * normal(channels), rms)
+
+
 def bayer(n, height, width, generator):
     """Which pixels of a sensor see red, green and blue: bool (n, 3, height, width). Of each 2 x 2 pixels two on a
     diagonal see green; which, and where red is, differs from one image to another."""
@@ -261,3 +286,18 @@ def with_jpeg(images, shares, generator):
             moved = jpeg(moved, lowest + int((highest - lowest + 1) * quality), 2 if colours < 0.6 else 0)
             image.copy_(moved.roll((-offset, -offset), (1, 2)))
     return images
+
+
+def impulse_noise(images, rate, generator):
+    """uint8 images (N, C, H, W) of whose pixels some tell nothing: dead and hot ones of a sensor, dust, lost bytes.
+
+    rate: (N, 1, 1, 1), the share of these pixels, in [0, 1]. In every second image they are black or white, "salt and
+    pepper", in the others of any value; in every second all channels of a pixel are hit at once, in the others each by
+    itself. Unlike the noises above its mean isn't zero.
+    """
+    whole, extreme = (uniform(len(images), 0, 1, generator) < 0.5 for _ in range(2))
+    values = torch.randint(256, images.shape, generator=generator)
+    values = torch.where(extreme, values // 128 * 255, values).to(torch.uint8)
+    draws = torch.rand(images.shape, generator=generator), values
+    places, values = (torch.where(whole, draw[:, :1], draw) for draw in draws)
+    return torch.where(places < rate, values, images)

@@ -12,8 +12,11 @@ from .noise import (
     coloured_noise,
     developed_noise,
     gaussian_noise,
+    impulse_noise,
+    lined_noise,
     log_uniform,
     to_uint8,
+    uniform,
     with_jpeg,
 )
 from .photos import PairStream, pairs_of, random_crops, softened
@@ -22,7 +25,9 @@ MIXED_SHARE, SIGMAS = 0.2, (3, 6, 12, 25)  # of the pairs in `mixed`, and their 
 CROP = 96  # side of the images of `camera`, `grey` and `correlated`
 MOST_SIGMA, MOST_SHOT = 55, 45  # the strongest noise there, in grey levels; that of Poisson noise at mid-grey
 LUMA = 0.299, 0.587, 0.114  # the weights of red, green and blue in a grey picture (ITU-R BT.601, as JPEG and Pillow)
-SHARES = {"independent": 0.12, "developed": 0.2, "coloured": 0.2, "grey": 0.48}  # of `correlated`
+SHARES = {"independent": 0.1, "developed": 0.18, "coloured": 0.18, "lined": 0.06, "grey": 0.48}  # of `correlated`
+IMPULSES = 0.1  # of the inputs of `grey` and `correlated` have `impulse_noise`
+RATES = 0.001, 0.1  # of their pixels
 BLOCKS = 6, 7, 8  # of `varied`
 
 
@@ -120,60 +125,69 @@ def camera(photos, run):
 def grey(photos, run):
     """Pairs (pairs, 3, CROP, CROP) of grey photos, three equal channels, at their full resolution with any noise.
 
-    Three in four have noise that is independent in every pixel, as `gaussian_or_shot` draws it, of which 85 in a
-    hundred Gaussian; one in four `blurred_noise` with a root mean square log-uniform between 0.7 and 25 grey levels.
-    Three in ten of the inputs, which are uint8, went through a JPEG, but no target did: its mean is the clean photo.
+    Seven in ten have noise that is independent in every pixel, as `gaussian_or_shot` draws it, of which 85 in a hundred
+    Gaussian; two `blurred_noise` and one `lined_noise`, with a root mean square log-uniform between 0.7 and 25 grey
+    levels. Of the inputs, which are uint8, one in ten has impulses, and three in ten went through a JPEG, but no target
+    has or did: its mean is the clean photo.
     """
     return grey_crops(photos, run, run.pairs)
 
 
-def grey_crops(photos, run, pairs):
-    """The `draw` of so many pairs of `grey`."""
+def grey_crops(photos, run, pairs, without=None):
+    """The `draw` of so many pairs of `grey`; without: as for `correlated`."""
+    others = [0 if kind == without else share for kind, share in (("blurred", 0.2), ("lined", 0.1))]
+    independent, blurred = (round(pairs * (1 - sum(others[i:]))) for i in range(2))
 
     def noises(clean, generator):
-        independent, blurred = clean.tensor_split([round(0.75 * len(clean))])
-        draw_independent = gaussian_or_shot(independent, 0.85, generator)
-        rms = log_uniform(len(blurred), 0.7, 25, generator)
+        parts = clean.tensor_split([independent, blurred])
+        draw_independent = gaussian_or_shot(parts[0], 0.85, generator)
+        blurred_rms, lined_rms = (log_uniform(len(part), 0.7, 25, generator) for part in parts[1:])
 
         def noisy(n):
-            last = blurred + blurred_noise(blurred, rms / n**0.5, generator)
-            return torch.cat([draw_independent(n), last])
+            return torch.cat([
+                draw_independent(n),
+                parts[1] + blurred_noise(parts[1], blurred_rms / n**0.5, generator),
+                parts[2] + lined_noise(parts[2], lined_rms / n**0.5, generator),
+            ])  # fmt: skip
 
         return noisy
 
-    return noisy_crops(photos, run, noises, [0.3] * pairs, make_grey=True)
+    return noisy_crops(photos, run, noises, [0.3] * pairs, make_grey=True, impulses=without != "impulses")
 
 
 def correlated(photos, run, without=None):
     """Pairs (pairs, 3, CROP, CROP) with the noise of JPEGs, of developed photos and of grey pictures, of SHARES.
 
     Those with independent noise went through a JPEG. The others in colour have `developed_noise` with a root mean
-    square log-uniform between 1 and 25 grey levels, or `coloured_noise`, 0.7 to 22; half of them went through a
-    JPEG, and half of their photos are `softened`. Those of one channel are as in `grey`. without: the one of SHARES
-    whose place the others take, or "soft": no photo is softened.
+    square log-uniform between 1 and 25 grey levels, or `coloured_noise` or `lined_noise`, 0.7 to 22; half of them went
+    through a JPEG, and half of their photos are `softened`. Those of one channel are as in `grey`, and impulses as
+    there. without: the one of SHARES whose place the others take, or "soft": no photo is softened, or "impulses".
     """
     shares = [0 if kind == without else share for kind, share in SHARES.items()]
-    independent, developed, colours = (round(run.pairs * sum(shares[:i]) / sum(shares)) for i in (1, 2, 3))
+    independent, developed, coloured, colours = (
+        round(run.pairs * sum(shares[:i]) / sum(shares)) for i in range(1, len(shares))
+    )
 
     def noises(clean, generator):
-        parts = clean.tensor_split([independent, developed])
+        parts = clean.tensor_split([independent, developed, coloured])
         draw_independent = gaussian_or_shot(parts[0], 0.9, generator)
         developed_rms = log_uniform(len(parts[1]), 1, 25, generator)
-        coloured_rms = log_uniform(len(parts[2]), 0.7, 22, generator)
+        coloured_rms, lined_rms = (log_uniform(len(part), 0.7, 22, generator) for part in parts[2:])
 
         def noisy(n):
             return torch.cat([
                 draw_independent(n),
                 parts[1] + developed_noise(parts[1], developed_rms / n**0.5, generator),
                 parts[2] + coloured_noise(parts[2], coloured_rms / n**0.5, generator),
+                parts[3] + lined_noise(parts[3], lined_rms / n**0.5, generator),
             ])  # fmt: skip
 
         return noisy
 
     jpegs = [1.0] * independent + [0.5] * (colours - independent)
     soft = [0.0] * independent + [0.0 if without == "soft" else 0.5] * (colours - independent)
-    draw_colours = noisy_crops(photos, run, noises, jpegs, soft)
-    draw_greys = grey_crops(photos, run, run.pairs - colours)
+    draw_colours = noisy_crops(photos, run, noises, jpegs, soft, impulses=without != "impulses")
+    draw_greys = grey_crops(photos, run, run.pairs - colours, without)
 
     def draw(epoch, clean=False):
         both = draw_colours(epoch + 500_000, clean), draw_greys(epoch, clean)  # with seeds of their own
@@ -182,13 +196,13 @@ def correlated(photos, run, without=None):
     return draw
 
 
-def noisy_crops(photos, run, noises, jpegs, soft=None, make_grey=False):
+def noisy_crops(photos, run, noises, jpegs, soft=None, make_grey=False, impulses=True):
     """The `draw` of a source of crops. With `clean` its targets are the clean crops, float.
 
     noises: takes clean crops, float (N, C, CROP, CROP), and a generator, and returns a function `n -> noisy crops`,
     float, which has an n-th of the variance: a draw for n = 1, or as the mean of n draws. jpegs: the shares of the
     inputs that go through a JPEG, one for each pair. soft: those of the crops that are `softened`. make_grey: crops of
-    one channel, which becomes three in the end.
+    one channel, which becomes three in the end. impulses: whether IMPULSES of the inputs have them.
     """
 
     def draw(epoch, clean=False):
@@ -199,7 +213,12 @@ def noisy_crops(photos, run, noises, jpegs, soft=None, make_grey=False):
         if soft:
             crops = softened(crops, soft, generator)
         noisy = noises(crops, generator)
-        inputs = with_jpeg(to_uint8(noisy(1)), jpegs, generator)
+        inputs = to_uint8(noisy(1))
+        if impulses:
+            struck = uniform(len(inputs), 0, 1, generator) < IMPULSES
+            rate = torch.where(struck, log_uniform(len(inputs), *RATES, generator), 0)
+            inputs = impulse_noise(inputs, rate, generator)
+        inputs = with_jpeg(inputs, jpegs, generator)
         targets = crops if clean else noisy(run.targets)
         return tuple(images.expand(-1, 3, -1, -1) for images in (inputs, targets))
 
