@@ -19,6 +19,20 @@ def developed(clean, draws):
     return to_uint8(clean + developed_noise(clean[None].float(), torch.full((1, 1, 1, 1), 15.0), draws)[0])
 
 
+def lines(clean, draws):
+    return gaussian_noise(clean + 10 * torch.empty(1, clean.shape[1], 1).normal_(generator=draws), 3, draws)
+
+
+def columns(clean, draws):
+    return lines(clean.mT, draws).mT
+
+
+def impulses(clean, draws):
+    """Salt and pepper, in all channels at once."""
+    places = torch.rand(clean[:1].shape, generator=draws)
+    return torch.where(places < 0.02, (places < 0.01) * 255, clean).to(torch.uint8)
+
+
 @pytest.mark.parametrize("name, mode, noise, options", [
     ("grey.png", "L", white, {}),
     ("grey as colours.png", "L", white, {}),
@@ -26,6 +40,11 @@ def developed(clean, draws):
     ("white.jpg", "RGB", white, {"quality": 85}),
     ("developed.png", "RGB", developed, {}),
     ("developed.jpg", "RGB", developed, {"quality": 92}),
+    ("lines.png", "L", lines, {}),
+    ("columns.png", "L", columns, {}),
+    ("columns.jpg", "RGB", columns, {"quality": 92}),
+    ("impulses.png", "L", impulses, {}),
+    ("impulses.png", "RGB", impulses, {}),
 ])  # fmt: skip
 def test_a_picture_comes_out_at_least_3_db_better(name, mode, noise, options, tmp_path):
     draws, before, after = torch.Generator().manual_seed(0), [], []

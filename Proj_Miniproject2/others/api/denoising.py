@@ -33,11 +33,12 @@ def denoise(picture, *, weights=None, strength=1, pages=False):
         pages: whether the first axis counts pictures, each denoised by itself: arrays (P, H, W) or (P, H, W, C),
             tensors (P, H, W) or (P, C, H, W)
 
-    The range of uint8 is [0, 255]. Any other dtype may have any range, which is found for each picture by itself, see
-    `data.ranges.seen`: units and offset don't matter. But weights that were trained on measured pictures see all in the
-    range of these, which their file holds, and take no others. The picture loses what the network, which doesn't see
-    them so, takes away: hot pixels stay as far above what is around them, NaN and infinities stay, and a constant
-    picture stays as it is. Integers are rounded, and end where their dtype does.
+    The range of uint8 is [0, 255]; there a lone pixel unlike all around it is taken for a dead one. Any other dtype may
+    have any range, which is found for each picture by itself, see `data.ranges.seen`: units and offset don't matter.
+    But weights that were trained on measured pictures see all in the range of these, which their file holds, and take
+    no others. The picture loses what the network, which doesn't see them so, takes away: hot pixels stay as far above
+    what is around them, NaN and infinities stay, and a constant picture stays as it is. Integers are rounded, and end
+    where their dtype does.
 
     Raises TypeError or ValueError for anything else, and for weights of another network; OSError if they can't be read.
     """
