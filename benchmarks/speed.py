@@ -50,9 +50,10 @@ def machine():
                 name = value.strip()
             if key.strip() == "flags":
                 flags = {flag for flag in value.split() if flag.startswith(("avx", "amx"))}
+    units = {"amx": "amx_bf16", "avx512": "avx512f", "avx2": "avx2"}  # the best first
     return {
         "processor": name,
-        "units": "avx512" if "avx512f" in flags else "avx2" if "avx2" in flags else "other",
+        "units": next((name for name, flag in units.items() if flag in flags), "other"),
         "flags": sorted(flags),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
