@@ -92,7 +92,7 @@ def test_pictures_and_stacks_are_read_alike(tmp_path):
 
 def test_a_picture_alone_trains_weights_that_gain(tmp_path, monkeypatch):
     clean = greys(1, 128, seed=5)[0]
-    noisy, path, out = measured(clean, 3, 0.2), tmp_path / "noisy.npy", tmp_path / "mine.pth"
+    noisy, path, out = measured(clean, 1, 0.3), tmp_path / "noisy.npy", tmp_path / "mine.pth"
     np.save(path, noisy)
     monkeypatch.setattr(experiment, "VALIDATION_SHOTS", 4)
     main(f"train --singles {path} --out {out} --num-epochs 1 --pairs 60 --batch-size 4 --results {tmp_path}/r".split())
