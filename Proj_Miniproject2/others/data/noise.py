@@ -131,8 +131,6 @@ def blurred(noise, generator, blurs=BLURS):
     with that after it, and by 0 to 0.4 at a distance of four.
     """
     n, _, height, width = noise.shape
-    if n == 0:  # MKL's transforms take no empty batch
-        return noise
     rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
     transfer = 0
     for _ in range(3):
@@ -141,7 +139,15 @@ def blurred(noise, generator, blurs=BLURS):
         along, across = angle.cos() * rows + angle.sin() * columns, angle.cos() * columns - angle.sin() * rows
         squares = (along * stretch).square() + (across / stretch).square()
         transfer = transfer + uniform(n, 0, 1, generator) * sd.sqrt() * (-2 * torch.pi**2 * sd.square() * squares).exp()
-    return scaled(torch.fft.irfft2(torch.fft.rfft2(noise) * transfer, s=(height, width)), 1)
+    return filtered(noise, transfer)
+
+
+def filtered(noise, transfer):
+    """Noise (N, C, H, W) whose frequencies, as `torch.fft.rfft2` has them, are multiplied by `transfer`, with root mean
+    square 1 in each image."""
+    if not len(noise):  # MKL's transforms take no empty batch
+        return noise
+    return scaled(torch.fft.irfft2(torch.fft.rfft2(noise) * transfer, s=noise.shape[2:]), 1)
 
 
 def blurred_noise(clean, rms, generator):
@@ -178,9 +184,7 @@ def lined_noise(clean, rms, generator):
     which the channels share a part as in `coloured_noise`; and beside it noise that is independent in every value, of
     0.1 to 3 times its strength. The image goes on periodically.
     """
-    n, channels, height, width = clean.shape
-    if n == 0:  # as in `blurred`
-        return torch.zeros_like(clean)
+    n, c, height, width = clean.shape
 
     def normal(channels):
         return torch.empty(n, channels, height, width).normal_(generator=generator)
@@ -189,9 +193,9 @@ def lined_noise(clean, rms, generator):
     along = torch.where(uniform(n, 0, 1, generator) < 0.5, rows, columns)
     transfer = (-2 * torch.pi**2 * (log_uniform(n, *LINES, generator) * along).square()).exp()
     alike = uniform(n, 0, 1, generator)
-    white = alike.sqrt() * normal(1) + (1 - alike).sqrt() * normal(channels)
-    lines = scaled(torch.fft.irfft2(torch.fft.rfft2(white) * transfer, s=(height, width)), 1)
-    return scaled(lines + log_uniform(n, 0.1, 3, generator) * normal(channels), rms)
+    white = alike.sqrt() * normal(1) + (1 - alike).sqrt() * normal(c)
+    lines = filtered(white, transfer)
+    return scaled(lines + log_uniform(n, 0.1, 3, generator) * normal(c), rms)
 
 
 def bayer(n, height, width, generator):

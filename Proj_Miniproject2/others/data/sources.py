@@ -135,8 +135,8 @@ def grey(photos, run):
 
 def grey_crops(photos, run, pairs, without=None):
     """The `draw` of so many pairs of `grey`; without: as for `correlated`."""
-    others = [0 if kind == without else share for kind, share in (("blurred", 0.2), ("lined", 0.1))]
-    independent, blurred = (round(pairs * (1 - sum(others[i:]))) for i in range(2))
+    lined = 0 if without == "lined" else 0.1
+    independent, blurred = round(pairs * (1 - (0.2 + lined))), round(pairs * (1 - lined))
 
     def noises(clean, generator):
         parts = clean.tensor_split([independent, blurred])
