@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.scenes import builtin_data
 from Proj_Miniproject2.others.networks import NETWORKS
+from Proj_Miniproject2.others.noise.metrics import psnr
+from Proj_Miniproject2.others.pairs.scenes import builtin_data
 
 PACKAGES = "Proj_Miniproject2", "Miniproject_2"
 # what else the class called a block

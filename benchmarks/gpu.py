@@ -12,10 +12,10 @@ import torch
 from Proj_Miniproject2 import denoise
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.api.exporting import to_torch
-from Proj_Miniproject2.others.data.files import write_json
-from Proj_Miniproject2.others.data.scenes import builtin_data
 from Proj_Miniproject2.others.fast.machine import fast_products, fastest_dtype
+from Proj_Miniproject2.others.formats.files import write_json
 from Proj_Miniproject2.others.networks import NETWORKS, PhotoUNet
+from Proj_Miniproject2.others.pairs.scenes import builtin_data
 
 from .layers import LAYERS
 from .speed import RESULTS, VERSIONS, in_turn, machine

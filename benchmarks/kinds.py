@@ -15,9 +15,9 @@ import math
 import torch
 
 from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.others.data.files import write_json
 from Proj_Miniproject2.others.fast import convolution
 from Proj_Miniproject2.others.fast.maps import Patches
+from Proj_Miniproject2.others.formats.files import write_json
 
 from .layers import LAYERS, Layer
 from .speed import LARGER, RESULTS, Ours, in_turn, machine

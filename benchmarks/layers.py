@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.others.data.files import write_json
 from Proj_Miniproject2.others.fast.machine import fast_products
+from Proj_Miniproject2.others.formats.files import write_json
 
 from .speed import RESULTS, in_turn, machine
 

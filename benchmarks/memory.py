@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.others.data.files import write_json
+from Proj_Miniproject2.others.formats.files import write_json
 
 from .speed import RESULTS, VERSIONS, machine
 

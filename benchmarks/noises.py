@@ -16,14 +16,14 @@ from pathlib import Path
 
 import torch
 
-from Proj_Miniproject2.others.data.files import write_json
-from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.noise import coloured_noise, developed_noise, jpeg, to_uint8
-from Proj_Miniproject2.others.data.photos import load_photos, split
-from Proj_Miniproject2.others.data.sources import SHARES, correlated
+from Proj_Miniproject2.others.formats.files import write_json
 from Proj_Miniproject2.others.lab.experiment import start_from
 from Proj_Miniproject2.others.lab.runs import RUNS
 from Proj_Miniproject2.others.networks import CameraUNet, PhotoUNet
+from Proj_Miniproject2.others.noise.kinds import coloured_noise, developed_noise, jpeg, to_uint8
+from Proj_Miniproject2.others.noise.metrics import psnr
+from Proj_Miniproject2.others.pairs.photos import load_photos, split
+from Proj_Miniproject2.others.pairs.sources import SHARES, correlated
 
 from .photos import as_jpeg, camera_pairs, grey, impulses, lines
 from .speed import RESULTS, machine

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from Proj_Miniproject2.others.data.files import write_json
+from Proj_Miniproject2.others.formats.files import write_json
 from Proj_Miniproject2.others.networks import NETWORKS
 from Proj_Miniproject2.others.training import processes
 from Proj_Miniproject2.others.training.recipe import Recipe

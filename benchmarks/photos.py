@@ -26,13 +26,13 @@ from unittest.mock import patch
 import torch
 
 from Proj_Miniproject2 import denoise
-from Proj_Miniproject2.others.data.files import write_json
-from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.noise import gaussian_noise, jpeg
-from Proj_Miniproject2.others.data.photos import read_photo
-from Proj_Miniproject2.others.data.pictures import photo_paths
-from Proj_Miniproject2.others.data.sources import LUMA
+from Proj_Miniproject2.others.formats.files import write_json
+from Proj_Miniproject2.others.formats.pictures import photo_paths
 from Proj_Miniproject2.others.networks import PhotoUNet, UNet
+from Proj_Miniproject2.others.noise.kinds import gaussian_noise, jpeg
+from Proj_Miniproject2.others.noise.metrics import psnr
+from Proj_Miniproject2.others.pairs.photos import read_photo
+from Proj_Miniproject2.others.pairs.sources import LUMA
 
 from .speed import RESULTS, machine
 

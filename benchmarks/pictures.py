@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from Proj_Miniproject2 import denoise
-from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.noise import block_mean, developed_noise, jpeg, pixel_noise, to_uint8
 from Proj_Miniproject2.others.networks import NETWORKS
+from Proj_Miniproject2.others.noise.kinds import block_mean, developed_noise, jpeg, pixel_noise, to_uint8
+from Proj_Miniproject2.others.noise.metrics import psnr
 
 RESULTS = Path(__file__).with_name("results")
 PHOTOS, SIDE, BLOCK = ("astronaut", "coffee"), 400, 4

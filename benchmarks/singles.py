@@ -20,11 +20,11 @@ import torch
 
 from Proj_Miniproject2 import denoise
 from Proj_Miniproject2.others.__main__ import main as noise2noise
-from Proj_Miniproject2.others.data.files import write_json
-from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.noise import camera_noise
-from Proj_Miniproject2.others.data.photos import read_photo
-from Proj_Miniproject2.others.data.pictures import photo_paths
+from Proj_Miniproject2.others.formats.files import write_json
+from Proj_Miniproject2.others.formats.pictures import photo_paths
+from Proj_Miniproject2.others.noise.kinds import camera_noise
+from Proj_Miniproject2.others.noise.metrics import psnr
+from Proj_Miniproject2.others.pairs.photos import read_photo
 
 from .speed import RESULTS, machine
 

@@ -21,9 +21,9 @@ from torch import nn
 
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.api.exporting import to_torch
-from Proj_Miniproject2.others.data.files import write_json
 from Proj_Miniproject2.others.fast.convolution import rounding, setting
 from Proj_Miniproject2.others.fast.machine import fast_products
+from Proj_Miniproject2.others.formats.files import write_json
 from Proj_Miniproject2.others.networks import PhotoUNet, UNet
 
 RESULTS = Path(__file__).with_name("results")

@@ -22,14 +22,14 @@ from pathlib import Path
 import torch
 
 from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.others.data.files import read_json, read_pair, write_json
-from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.photos import PairStream, load_photos, split
-from Proj_Miniproject2.others.data.sources import fresh
+from Proj_Miniproject2.others.formats.files import read_json, read_pair, write_json
 from Proj_Miniproject2.others.lab.experiment import VALIDATION_PAIRS, VALIDATION_SEED
 from Proj_Miniproject2.others.lab.runs import DEEP, REPORT, RUNS, Run
 from Proj_Miniproject2.others.lab.studies import ADAM
 from Proj_Miniproject2.others.networks import NarrowUNet
+from Proj_Miniproject2.others.noise.metrics import psnr
+from Proj_Miniproject2.others.pairs.photos import PairStream, load_photos, split
+from Proj_Miniproject2.others.pairs.sources import fresh
 from Proj_Miniproject2.others.training.by_recipe import augment
 from Proj_Miniproject2.others.training.losses import RelativeMSE
 from Proj_Miniproject2.others.training.recipe import DEFAULT

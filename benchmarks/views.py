@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from Proj_Miniproject2.others.api.denoising import seeing, trained
-from Proj_Miniproject2.others.data.files import read_pair, write_json
-from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.noise import gaussian_noise
-from Proj_Miniproject2.others.data.photos import read_photo
-from Proj_Miniproject2.others.data.pictures import photo_paths
+from Proj_Miniproject2.others.formats.files import read_pair, write_json
+from Proj_Miniproject2.others.formats.pictures import photo_paths
+from Proj_Miniproject2.others.noise.kinds import gaussian_noise
+from Proj_Miniproject2.others.noise.metrics import psnr
+from Proj_Miniproject2.others.pairs.photos import read_photo
 
 from .speed import RESULTS, machine
 

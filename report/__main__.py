@@ -11,7 +11,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from Proj_Miniproject2.others.data.files import write_whole
+from Proj_Miniproject2.others.formats.files import write_whole
 
 from .facts import RESULTS, facts
 
@@ -26,7 +26,7 @@ INPUTS = (
     "report/*.yml",
     "Proj_Miniproject2/bestmodel.pth",
     "Proj_Miniproject2/others/*.pth",
-    "Proj_Miniproject2/others/data/noise.py",
+    "Proj_Miniproject2/others/noise/kinds.py",
 )
 
 

@@ -4,11 +4,11 @@ import math
 from pathlib import Path
 
 from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.others.data.files import load
-from Proj_Miniproject2.others.data.photos import HELD_OUT
 from Proj_Miniproject2.others.fast.convolution import maps_for
 from Proj_Miniproject2.others.fast.minimal_filtering import TILES, MinimalFiltering
+from Proj_Miniproject2.others.formats.files import load
 from Proj_Miniproject2.others.networks import NETWORKS
+from Proj_Miniproject2.others.pairs.photos import HELD_OUT
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 

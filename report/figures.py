@@ -22,11 +22,11 @@ from benchmarks.pictures import CUT, RMS, as_developed, panels
 from benchmarks.time_to_quality import best_rate
 from Proj_Miniproject2 import denoise
 from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.others.data.files import load
-from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.noise import gaussian_noise
 from Proj_Miniproject2.others.fast.minimal_filtering import TILES
+from Proj_Miniproject2.others.formats.files import load
 from Proj_Miniproject2.others.networks import PhotoUNet
+from Proj_Miniproject2.others.noise.kinds import gaussian_noise
+from Proj_Miniproject2.others.noise.metrics import psnr
 
 from .facts import flat_share
 

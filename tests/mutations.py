@@ -119,18 +119,18 @@ BY_FILE = {
     "others/networks.py": [
         (".flip(flips).rot90(-turns, (2, 3))", ".rot90(-turns, (2, 3)).flip(flips)", "networks -k any_size")
     ],
-    "others/data/metrics.py": [(".square().mean((1, 2, 3))", ".square().mean()", "data -k psnr")],
-    "others/data/noise.py": [
+    "others/noise/metrics.py": [(".square().mean((1, 2, 3))", ".square().mean()", "data -k psnr")],
+    "others/noise/kinds.py": [
         ("row, draw - row * block", "row, row", "data -k pixel_noise"),
         ("clean.float() + sigma * noise", "clean.float() + sigma * noise.abs()", "data -k gaussian"),
         ("alike.sqrt() * normal(1)", "normal(1)", "noises -k lines"),
         ("places < rate", "places < rate / 2", "noises -k impulses"),
     ],
-    "others/data/photos.py": [
+    "others/pairs/photos.py": [
         ("if i % HELD_OUT]", "if i]", "commands -k set_aside"),
         ("torch.where(mirror_i, last - i, i)", "i", "data -k flips"),
     ],
-    "others/data/sources.py": [
+    "others/pairs/sources.py": [
         ("1_000_000 * (run.seed + 1) + epoch", "1_000_000 * (run.seed + 1)", "data -k varied"),
         ("gain / run.targets, generator", "gain, generator", "data -k camera"),
         ("generator) < IMPULSES", "generator) < 1", "noises -k one_input"),

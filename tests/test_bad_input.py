@@ -22,7 +22,7 @@ from Proj_Miniproject2.model import (
     TransposeConv2d,
     Upsampling,
 )
-from Proj_Miniproject2.others.data.files import load
+from Proj_Miniproject2.others.formats.files import load
 from Proj_Miniproject2.others.training.by_recipe import fingerprint
 from Proj_Miniproject2.others.training.optimizers import Muon
 from Proj_Miniproject2.others.training.recipe import Recipe

@@ -28,10 +28,10 @@ from benchmarks import (
 )
 from Proj_Miniproject2 import model as m
 from Proj_Miniproject2.others.__main__ import main
-from Proj_Miniproject2.others.data.sources import SHARES, correlated
 from Proj_Miniproject2.others.fast import convolution, faster
 from Proj_Miniproject2.others.lab.runs import Run
 from Proj_Miniproject2.others.networks import PhotoUNet, UNet
+from Proj_Miniproject2.others.pairs.sources import SHARES, correlated
 from Proj_Miniproject2.others.training.optimizers import Muon
 
 ROOT = Path(__file__).parents[1]

@@ -17,13 +17,13 @@ from PIL import Image
 from Proj_Miniproject2.model import Model
 from Proj_Miniproject2.others.__main__ import COMMANDS, main
 from Proj_Miniproject2.others.commands import ablate, train
-from Proj_Miniproject2.others.data.files import save, save_somewhere
-from Proj_Miniproject2.others.data.photos import PairStream, load_photos
-from Proj_Miniproject2.others.data.sources import SIGMAS, fixed, gaussian_pairs
-from Proj_Miniproject2.others.data.sources import clean as with_clean
+from Proj_Miniproject2.others.formats.files import save, save_somewhere
 from Proj_Miniproject2.others.lab import experiment, studies
 from Proj_Miniproject2.others.lab.runs import FUNCTIONS, RUNS, Run
 from Proj_Miniproject2.others.networks import NETWORKS, TRAINABLE
+from Proj_Miniproject2.others.pairs.photos import PairStream, load_photos
+from Proj_Miniproject2.others.pairs.sources import SIGMAS, fixed, gaussian_pairs
+from Proj_Miniproject2.others.pairs.sources import clean as with_clean
 from Proj_Miniproject2.others.training.recipe import DEFAULT, Recipe
 
 
@@ -195,7 +195,7 @@ def test_photos_set_aside_are_in_no_training(source, monkeypatch):
     """Each photo is of one grey, so that a pair shows which photo it was cut from."""
     photos = [torch.full((3, 256, 256), 8 * i, dtype=torch.uint8) for i in range(30)]
     monkeypatch.setattr(experiment, "VALIDATION_PAIRS", 12)
-    monkeypatch.setattr("Proj_Miniproject2.others.data.sources.SIGMAS", (0, 0))
+    monkeypatch.setattr("Proj_Miniproject2.others.pairs.sources.SIGMAS", (0, 0))
     seen = {"training": set(), "validation": set()}
 
     class Recorder(Model):
@@ -433,7 +433,7 @@ def test_outputs_are_tried_out_before_any_work(photos, tmp_path, monkeypatch, ca
     def read_only(*args, **kwargs):
         raise OSError("Read-only file system")
 
-    monkeypatch.setattr("Proj_Miniproject2.others.data.files.tempfile.TemporaryFile", read_only)
+    monkeypatch.setattr("Proj_Miniproject2.others.formats.files.tempfile.TemporaryFile", read_only)
     monkeypatch.setattr(train, "load_photos", None)  # would be called, were it not found out before
     with pytest.raises(SystemExit) as exit:
         main(f"train {photos} --out {tmp_path}/w.pth".split())

@@ -1,11 +1,11 @@
-"""What a picture shows of its noise: `data.correlation` beside closed forms and beside noise that is drawn."""
+"""What a picture shows of its noise: `noise.correlation` beside closed forms and beside noise that is drawn."""
 
 import pytest
 import torch
 
-from Proj_Miniproject2.others.data.correlation import correlation
-from Proj_Miniproject2.others.data.noise import developed_noise, gaussian_noise, jpeg, to_uint8
-from Proj_Miniproject2.others.data.scenes import draw_scenes
+from Proj_Miniproject2.others.noise.correlation import correlation
+from Proj_Miniproject2.others.noise.kinds import developed_noise, gaussian_noise, jpeg, to_uint8
+from Proj_Miniproject2.others.pairs.scenes import draw_scenes
 
 ALIKE = 0.3  # from here on `denoising` takes noise for correlated
 

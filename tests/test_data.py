@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from Proj_Miniproject2.others.__main__ import main
-from Proj_Miniproject2.others.data import photos as photos_module
-from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.noise import block_mean, camera_noise, gaussian_noise, pixel_noise, poisson_noise
-from Proj_Miniproject2.others.data.photos import PairStream, load_photos, pairs_of, random_crops
-from Proj_Miniproject2.others.data.scenes import builtin_data, draw_scenes
-from Proj_Miniproject2.others.data.sources import camera, clean, fixed, mixed, recoloured, shots, varied
 from Proj_Miniproject2.others.lab.runs import Run
+from Proj_Miniproject2.others.noise.kinds import block_mean, camera_noise, gaussian_noise, pixel_noise, poisson_noise
+from Proj_Miniproject2.others.noise.metrics import psnr
+from Proj_Miniproject2.others.pairs import photos as photos_module
+from Proj_Miniproject2.others.pairs.photos import PairStream, load_photos, pairs_of, random_crops
+from Proj_Miniproject2.others.pairs.scenes import builtin_data, draw_scenes
+from Proj_Miniproject2.others.pairs.sources import camera, clean, fixed, mixed, recoloured, shots, varied
 from Proj_Miniproject2.others.training.recipe import Recipe
 
 

@@ -18,8 +18,8 @@ from Proj_Miniproject2.model import Model
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api import denoising
 from Proj_Miniproject2.others.commands import denoise
-from Proj_Miniproject2.others.data import measured
-from Proj_Miniproject2.others.data.files import save
+from Proj_Miniproject2.others.formats import measured
+from Proj_Miniproject2.others.formats.files import save
 from Proj_Miniproject2.others.networks import CameraUNet, UNet
 
 ROOT = Path(__file__).parents[1]

@@ -10,9 +10,9 @@ import Proj_Miniproject2
 from Proj_Miniproject2.model import MSE, Model, Sequential
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api.exporting import to_torch
-from Proj_Miniproject2.others.data.files import save
-from Proj_Miniproject2.others.data.ranges import with_range
+from Proj_Miniproject2.others.formats.files import save
 from Proj_Miniproject2.others.networks import HALVING, NETWORKS, UNet
+from Proj_Miniproject2.others.noise.ranges import with_range
 
 from .test_denoise import refused
 

@@ -17,8 +17,8 @@ from PIL import Image
 from Proj_Miniproject2.model import Model
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.commands import evaluate, train
-from Proj_Miniproject2.others.data import files
-from Proj_Miniproject2.others.data.files import check_outputs, read_json, read_pair, save, write_whole
+from Proj_Miniproject2.others.formats import files
+from Proj_Miniproject2.others.formats.files import check_outputs, read_json, read_pair, save, write_whole
 from Proj_Miniproject2.others.networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]

@@ -14,8 +14,8 @@ from PIL import Image
 from Proj_Miniproject2 import denoise
 from Proj_Miniproject2.model import Model
 from Proj_Miniproject2.others.api import denoising
-from Proj_Miniproject2.others.data.ranges import LEVELS, empty, medians, outliers, quantile, seen
 from Proj_Miniproject2.others.networks import UNet
+from Proj_Miniproject2.others.noise.ranges import LEVELS, empty, medians, outliers, quantile, seen
 
 ROOT = Path(__file__).parents[1]
 NOISE = 40  # about the standard deviation of the noise of `measured`

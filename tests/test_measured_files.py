@@ -15,7 +15,7 @@ from PIL import Image
 
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api import denoising
-from Proj_Miniproject2.others.data.measured import Tiff, measured
+from Proj_Miniproject2.others.formats.measured import Tiff, measured
 
 from .test_denoise import refused
 from .test_measured import Darkening

@@ -25,13 +25,13 @@ from hypothesis import strategies as st
 
 from Proj_Miniproject2.model import MSE, SGD, Model, Sequential
 from Proj_Miniproject2.others.api.exporting import to_torch
-from Proj_Miniproject2.others.data.files import save
-from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.scenes import builtin_data
 from Proj_Miniproject2.others.fast import machine
 from Proj_Miniproject2.others.fast.convolution import setting
+from Proj_Miniproject2.others.formats.files import save
 from Proj_Miniproject2.others.lab.runs import REPORT
 from Proj_Miniproject2.others.networks import PhotoUNet
+from Proj_Miniproject2.others.noise.metrics import psnr
+from Proj_Miniproject2.others.pairs.scenes import builtin_data
 from Proj_Miniproject2.others.training import by_recipe
 from Proj_Miniproject2.others.training.by_recipe import augment, fingerprint
 from Proj_Miniproject2.others.training.initialisations import kaiming
@@ -420,7 +420,7 @@ def test_a_checkpoint_can_be_read_whatever_numbers_it_was_told(tmp_path):
 
 def test_the_same_weights_make_the_same_file(tmp_path):
     path, contents = tmp_path / "weights.pth", set()
-    script = "from Proj_Miniproject2.others.data.files import save; save({'a': 1}, 'weights.pth')"
+    script = "from Proj_Miniproject2.others.formats.files import save; save({'a': 1}, 'weights.pth')"
     for _ in range(2):
         environment = os.environ | {"PYTHONPATH": os.getcwd()}
         subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True)

@@ -20,9 +20,9 @@ from Proj_Miniproject2.model import (
     xavier,
 )
 from Proj_Miniproject2.others.api.exporting import to_torch
-from Proj_Miniproject2.others.data.files import save
 from Proj_Miniproject2.others.fast import convolution
 from Proj_Miniproject2.others.fast.convolution import setting
+from Proj_Miniproject2.others.formats.files import save
 from Proj_Miniproject2.others.networks import (
     NETWORKS,
     VARIANTS,

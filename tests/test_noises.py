@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from Proj_Miniproject2.others.data import noise, sources
-from Proj_Miniproject2.others.data.noise import (
+from Proj_Miniproject2.others.lab import experiment
+from Proj_Miniproject2.others.lab.runs import Run
+from Proj_Miniproject2.others.noise import kinds as noise
+from Proj_Miniproject2.others.noise.kinds import (
     bayer,
     blurred,
     blurred_noise,
@@ -27,11 +29,10 @@ from Proj_Miniproject2.others.data.noise import (
     uniform,
     with_jpeg,
 )
-from Proj_Miniproject2.others.data.photos import softened
-from Proj_Miniproject2.others.data.scenes import draw_scenes
-from Proj_Miniproject2.others.data.sources import SHARES, correlated, grey
-from Proj_Miniproject2.others.lab import experiment
-from Proj_Miniproject2.others.lab.runs import Run
+from Proj_Miniproject2.others.pairs import sources
+from Proj_Miniproject2.others.pairs.photos import softened
+from Proj_Miniproject2.others.pairs.scenes import draw_scenes
+from Proj_Miniproject2.others.pairs.sources import SHARES, correlated, grey
 
 KINDS = pytest.mark.parametrize("kind", [blurred_noise, coloured_noise, developed_noise, lined_noise])
 ALIKE = st.sampled_from([0.0, 0.3, 1.0])

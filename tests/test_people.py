@@ -5,10 +5,10 @@ import torch
 from PIL import Image
 
 from Proj_Miniproject2.others.__main__ import main
-from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.noise import developed_noise, gaussian_noise, to_uint8
-from Proj_Miniproject2.others.data.pictures import image_of, pixels_of
-from Proj_Miniproject2.others.data.scenes import draw_scenes
+from Proj_Miniproject2.others.formats.pictures import image_of, pixels_of
+from Proj_Miniproject2.others.noise.kinds import developed_noise, gaussian_noise, to_uint8
+from Proj_Miniproject2.others.noise.metrics import psnr
+from Proj_Miniproject2.others.pairs.scenes import draw_scenes
 
 
 def white(clean, draws):

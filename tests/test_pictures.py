@@ -15,10 +15,10 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, feat
 from Proj_Miniproject2.model import Model
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.commands import denoise
-from Proj_Miniproject2.others.data import pictures
-from Proj_Miniproject2.others.data.photos import load_photos
-from Proj_Miniproject2.others.data.pictures import photo_paths, png_chunks, read_image
+from Proj_Miniproject2.others.formats import pictures
+from Proj_Miniproject2.others.formats.pictures import photo_paths, png_chunks, read_image
 from Proj_Miniproject2.others.networks import UNet
+from Proj_Miniproject2.others.pairs.photos import load_photos
 
 from .test_denoise import folder_of_no_superuser, pixels, refused, run, weights  # noqa: F401
 

@@ -21,10 +21,10 @@ from PIL import Image
 from torch import distributed
 
 from Proj_Miniproject2.model import MSE, Conv2d, Model, Module, ReLU, Sequential, Upsampling
-from Proj_Miniproject2.others.data.photos import load_photos
-from Proj_Miniproject2.others.data.scenes import draw_scenes
 from Proj_Miniproject2.others.lab import experiment
 from Proj_Miniproject2.others.lab.runs import FUNCTIONS, Run
+from Proj_Miniproject2.others.pairs.photos import load_photos
+from Proj_Miniproject2.others.pairs.scenes import draw_scenes
 from Proj_Miniproject2.others.training import processes
 from Proj_Miniproject2.others.training.optimizers import Muon, RowMuon, adam, sgd
 from Proj_Miniproject2.others.training.recipe import Recipe

@@ -11,17 +11,17 @@ from torch.nn.functional import avg_pool2d
 
 from Proj_Miniproject2 import Model, denoise
 from Proj_Miniproject2.others.__main__ import main
-from Proj_Miniproject2.others.data import pages as pages_module
-from Proj_Miniproject2.others.data import shots as module
-from Proj_Miniproject2.others.data.metrics import psnr
-from Proj_Miniproject2.others.data.noise import to_uint8
-from Proj_Miniproject2.others.data.ranges import LEVELS, with_range
-from Proj_Miniproject2.others.data.scenes import draw_scenes
-from Proj_Miniproject2.others.data.shots import read_scenes, read_shots, shift
-from Proj_Miniproject2.others.data.sources import shots
 from Proj_Miniproject2.others.lab import experiment
 from Proj_Miniproject2.others.lab.runs import Run
 from Proj_Miniproject2.others.networks import PhotoUNet
+from Proj_Miniproject2.others.noise.kinds import to_uint8
+from Proj_Miniproject2.others.noise.metrics import psnr
+from Proj_Miniproject2.others.noise.ranges import LEVELS, with_range
+from Proj_Miniproject2.others.pairs import pages as pages_module
+from Proj_Miniproject2.others.pairs import shots as module
+from Proj_Miniproject2.others.pairs.scenes import draw_scenes
+from Proj_Miniproject2.others.pairs.shots import read_scenes, read_shots, shift
+from Proj_Miniproject2.others.pairs.sources import shots
 from Proj_Miniproject2.others.training.recipe import Recipe
 
 

@@ -7,11 +7,11 @@ from PIL import Image
 
 from Proj_Miniproject2 import denoise
 from Proj_Miniproject2.others.__main__ import main
-from Proj_Miniproject2.others.data.correlation import least_correlation
-from Proj_Miniproject2.others.data.scenes import draw_scenes
-from Proj_Miniproject2.others.data.singles import read_singles, singles
 from Proj_Miniproject2.others.lab import experiment
 from Proj_Miniproject2.others.lab.runs import Run
+from Proj_Miniproject2.others.noise.correlation import least_correlation
+from Proj_Miniproject2.others.pairs.scenes import draw_scenes
+from Proj_Miniproject2.others.pairs.singles import read_singles, singles
 from Proj_Miniproject2.others.training.recipe import Recipe
 
 

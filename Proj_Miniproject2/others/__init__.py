@@ -5,7 +5,9 @@
     api/           what people call from Python: pictures in memory denoised, networks for others (torch.nn, ONNX)
     lab/           what made the shipped weights: the named runs and the studies
     training/      recipes, optimisers, losses, initialisations, checkpoints, several processes
-    data/          pictures in and out, and where pairs come from: photos, shots, noises, drawn scenes
+    pairs/         where a training's pairs come from: photos, drawn scenes, shots, single pictures
+    noise/         what noise is: drawn, measured, made even
+    formats/       how pictures and other files are kept
     fast/          convolutions in less time
     networks.py    larger networks, of the blocks of `model.py` alone
 

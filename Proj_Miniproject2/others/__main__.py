@@ -8,7 +8,7 @@ import warnings
 
 try:
     from .commands import ablate, denoise, evaluate, export, pairs, plot, train
-    from .data.files import Incomplete
+    from .formats.files import Incomplete
     from .training import processes
 except KeyboardInterrupt:  # as in the package's own file
     print("noise2noise: stopped", file=sys.stderr)

@@ -8,12 +8,12 @@ import sys
 import torch
 
 from ...model import FLOATS
-from ..data.correlation import ALIKE, correlation
-from ..data.files import load
-from ..data.measured import NUMPY_DTYPES, check_array, tensor_of
-from ..data.pictures import image_of, in_mode, pixels_of
-from ..data.ranges import range_of, seen
+from ..formats.files import load
+from ..formats.measured import NUMPY_DTYPES, check_array, tensor_of
+from ..formats.pictures import image_of, in_mode, pixels_of
 from ..networks import NETWORKS
+from ..noise.correlation import ALIKE, correlation
+from ..noise.ranges import range_of, seen
 
 STRIP = 256  # rows
 DTYPES = (torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.int16, torch.int32, *FLOATS)
@@ -34,7 +34,7 @@ def denoise(picture, *, weights=None, strength=1, pages=False):
             tensors (P, H, W) or (P, C, H, W)
 
     The range of uint8 is [0, 255]; there a lone pixel unlike all around it is taken for a dead one. Any other dtype may
-    have any range, which is found for each picture by itself, see `data.ranges.seen`: units and offset don't matter.
+    have any range, which is found for each picture by itself, see `noise.ranges.seen`: units and offset don't matter.
     But weights that were trained on measured pictures see all in the range of these, which their file holds, and take
     no others. The picture loses what the network, which doesn't see them so, takes away: hot pixels stay as far above
     what is around them, NaN and infinities stay, and a constant picture stays as it is. Integers are rounded, and end

@@ -3,7 +3,7 @@
 Here is what several of them do.
 """
 
-from ..data.pictures import photo_paths
+from ..formats.pictures import photo_paths
 
 
 def pictures_in(*paths):

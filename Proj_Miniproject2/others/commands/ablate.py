@@ -8,10 +8,10 @@ is trained once.
 import json
 from pathlib import Path
 
-from ..data.files import check_outputs, read_json, write_json
-from ..data.photos import load_photos
+from ..formats.files import check_outputs, read_json, write_json
 from ..lab.experiment import known_by, train
 from ..lab.studies import SEEDS, STUDIES, gradient_sizes, run_study
+from ..pairs.photos import load_photos
 from . import pictures_in
 
 

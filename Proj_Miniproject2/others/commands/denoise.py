@@ -21,9 +21,9 @@ from pathlib import Path
 
 from ...model import check_int
 from ..api.denoising import check_strength, chosen, denoise_array, denoise_image
-from ..data.files import Incomplete, check_outputs, whole
-from ..data.measured import measured
-from ..data.pictures import (
+from ..formats.files import Incomplete, check_outputs, whole
+from ..formats.measured import measured
+from ..formats.pictures import (
     AS_PNG,
     WEBP_QUALITY,
     is_sidecar,
@@ -31,7 +31,7 @@ from ..data.pictures import (
     read_image,
     write_image,
 )
-from ..data.progress import progress
+from ..formats.progress import progress
 from ..networks import NETWORKS
 from . import add_overwrite, add_views
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from ..api.denoising import seeing, trained
-from ..data.files import check_outputs, read_pair, write_json
-from ..data.metrics import psnr
-from ..data.noise import block_mean, gaussian_noise, pixel_noise, poisson_noise
-from ..data.photos import load_photos
+from ..formats.files import check_outputs, read_pair, write_json
 from ..networks import NETWORKS
+from ..noise.kinds import block_mean, gaussian_noise, pixel_noise, poisson_noise
+from ..noise.metrics import psnr
+from ..pairs.photos import load_photos
 from . import add_overwrite, add_views, pictures_in
 
 SEED = 7

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ..api.denoising import trained
 from ..api.exporting import to_onnx
-from ..data.files import check_outputs, write_whole
-from ..data.ranges import LEVELS
+from ..formats.files import check_outputs, write_whole
 from ..networks import NETWORKS
+from ..noise.ranges import LEVELS
 from . import add_overwrite
 
 

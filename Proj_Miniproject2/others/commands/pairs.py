@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from ...model import check_int
-from ..data.files import check_outputs, save
-from ..data.metrics import psnr
-from ..data.photos import CHUNK, load_photos, pairs_of, split
-from ..data.progress import progress
+from ..formats.files import check_outputs, save
+from ..formats.progress import progress
+from ..noise.metrics import psnr
+from ..pairs.photos import CHUNK, load_photos, pairs_of, split
 from . import add_overwrite, pictures_in
 
 

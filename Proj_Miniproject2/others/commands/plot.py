@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import Path
 
-from ..data.files import check_outputs, write_whole
+from ..formats.files import check_outputs, write_whole
 from . import add_overwrite
 
 LINE = re.compile(r"epoch (?P<epoch>\d+)/\d+: loss (?P<loss>[^\s,]+),|(?P<pairs>\d+) pairs seen: (?P<psnr>\S+) dB")

@@ -24,15 +24,15 @@ from pathlib import Path
 import torch
 
 from ...model import Model
-from ..data.files import Incomplete, check_outputs, save_somewhere, write_json
-from ..data.photos import load_photos
-from ..data.ranges import with_range
-from ..data.shots import read_scenes
-from ..data.singles import read_singles, singles
-from ..data.sources import shots
+from ..formats.files import Incomplete, check_outputs, save_somewhere, write_json
 from ..lab.experiment import train
 from ..lab.runs import FUNCTIONS, RUNS, Run
 from ..networks import TRAINABLE, VARIANTS, CameraUNet, PhotoUNet
+from ..noise.ranges import with_range
+from ..pairs.photos import load_photos
+from ..pairs.shots import read_scenes
+from ..pairs.singles import read_singles, singles
+from ..pairs.sources import shots
 from ..training.processes import rank
 from ..training.recipe import DEFAULT, Recipe
 from . import add_overwrite, pictures_in

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import torch
 
-from ..data.files import load
-from ..data.metrics import psnr
-from ..data.noise import gaussian_noise
-from ..data.photos import PairStream, random_crops, split
-from ..data.singles import singles
-from ..data.sources import CROP, camera, correlated, grey, shots
-from ..data.sources import clean as with_clean
+from ..formats.files import load
 from ..networks import take_common_channels, turned
+from ..noise.kinds import gaussian_noise
+from ..noise.metrics import psnr
+from ..pairs.photos import PairStream, random_crops, split
+from ..pairs.singles import singles
+from ..pairs.sources import CROP, camera, correlated, grey, shots
+from ..pairs.sources import clean as with_clean
 from ..training.by_recipe import fingerprint
 from ..training.processes import check_alike, joined, mean, own, processes, rank
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch
 
 from ...model import MSE, Convolution, Model
-from ..data.files import write_json
-from ..data.photos import PairStream, split
-from ..data.sources import clean, fixed
+from ..formats.files import write_json
+from ..pairs.photos import PairStream, split
+from ..pairs.sources import clean, fixed
 from ..training.initialisations import INITIALISATIONS
 from ..training.optimizers import Muon, adam, sgd
 from ..training.recipe import DEFAULT, constant, cosine

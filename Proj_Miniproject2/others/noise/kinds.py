@@ -10,7 +10,7 @@ import io
 
 import torch
 
-from .pictures import image_of, pixels_of
+from ..formats.pictures import image_of, pixels_of
 
 BLURS = 0.35, 4  # standard deviations in pixels, of `blurred`
 FINE_BLURS = 0.2, 1.2  # of `developed_noise`

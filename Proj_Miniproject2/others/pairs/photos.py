@@ -5,9 +5,9 @@ import warnings
 import torch
 
 from ...model import check_int
-from .noise import block_mean, draw_offsets
-from .pictures import in_mode, photo_paths, pixels_of, read_image
-from .progress import progress
+from ..formats.pictures import in_mode, photo_paths, pixels_of, read_image
+from ..formats.progress import progress
+from ..noise.kinds import block_mean, draw_offsets
 
 HELD_OUT = 14  # one photo in so many is set aside
 MOST_ENLARGED = 8  # times, of a photo that is smaller than wanted

@@ -6,7 +6,7 @@ Each takes a list of photos and a `lab.runs.Run`, and returns a function `epoch 
 
 import torch
 
-from .noise import (
+from ..noise.kinds import (
     blurred_noise,
     camera_noise,
     coloured_noise,

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from .correlation import ALIKE, least_correlation
+from ..formats.pictures import photo_paths
+from ..formats.progress import progress
+from ..noise.correlation import ALIKE, least_correlation
 from .pages import in_one_range, read_pages, two_parts
-from .pictures import photo_paths
-from .progress import progress
 from .sources import CROP, stream_seed
 
 LEAST_SIDE = 32  # pixels

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch.nn.functional import avg_pool2d
 
-from .measured import measured
+from ..formats.measured import measured
+from ..formats.pictures import photo_paths
+from ..formats.progress import progress
 from .pages import in_one_range, read_pages, two_parts
-from .pictures import photo_paths
-from .progress import progress
 
 SIDE = 1024  # pixels: a larger shot is made smaller to be compared, and then pixel by pixel in its middle
 CHANCE = 12  # over the root of the number of pixels: by so much shots may come nearer to each other when moved

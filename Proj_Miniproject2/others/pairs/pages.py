@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import torch
 
-from .measured import measured, tensor_of
+from ..formats.measured import measured, tensor_of
+from ..noise.ranges import LEVELS, SPAN, found, in_levels, repaired
 from .photos import read_photo
-from .ranges import LEVELS, SPAN, found, in_levels, repaired
 
 LEAST_ALONE = 112  # pixels of the longer side of what is a training's only picture
 

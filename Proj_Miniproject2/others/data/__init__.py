@@ -1,1 +1,0 @@
-"""Files, pictures and noises: where the pairs to train on come from."""

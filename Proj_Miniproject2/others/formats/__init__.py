@@ -1,0 +1,1 @@
+"""How pictures and other files are kept: read and written, with nothing lost."""

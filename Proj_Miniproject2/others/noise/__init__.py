@@ -1,0 +1,1 @@
+"""What noise is: drawn, measured, and made even."""

@@ -1,0 +1,1 @@
+"""Where a training's pairs come from: photos, drawn scenes, shots of one's own, single pictures."""
