@@ -217,7 +217,7 @@ def denoised(model, pixels, progress):
     """What a model makes of pixels, as for `passed`."""
     noisy, output = pixels[None].expand(-1, 3, -1, -1), torch.empty_like(pixels)[None]
     for place, piece in model.pieces(noisy, progress):  # not `predict`, whose float32 takes four times as much
-        clean = piece if len(pixels) == 3 else piece.mean(1, keepdim=True)
+        clean = (piece if len(pixels) == 3 else piece.mean(1, keepdim=True)).clamp_(0, 255)
         output[place] = clean if pixels.is_floating_point() else clean.round_()
     return output[0]
 
