@@ -424,10 +424,10 @@ def test_who_predicts_at_the_same_time_or_fails_leaves_the_precision_of_others(i
     exact = model.network(x)
     pieces = model.pieces(images)
     first = next(pieces)[1]
-    assert rounded(model) and torch.equal(first, whole[:1])
+    assert rounded(model) and torch.equal(first.clamp(0, 255), whole[:1])
     model.predict(images)  # another one comes, and is done
     with pytest.raises(ZeroDivisionError):
         model.predict(images, progress=lambda pieces: 1 / 0)
-    assert torch.equal(next(pieces)[1], whole[1:])
+    assert torch.equal(next(pieces)[1].clamp(0, 255), whole[1:])
     pieces.close()
     assert not rounded(model) and torch.equal(model.network(x), exact)
