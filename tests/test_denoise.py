@@ -18,7 +18,7 @@ from Proj_Miniproject2.model import Model
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api import denoising
 from Proj_Miniproject2.others.commands import denoise
-from Proj_Miniproject2.others.formats import measured
+from Proj_Miniproject2.others.formats import extras
 from Proj_Miniproject2.others.formats.files import save
 from Proj_Miniproject2.others.networks import CameraUNet, UNet
 
@@ -240,7 +240,7 @@ def test_enormous_pictures(weights, tmp_path, capsys, monkeypatch):
 
 def test_without_the_extra_measured_pictures_name_it(weights, tmp_path, capsys, monkeypatch):
     """Pillow opens such a PNG with 8 bits, in silence. Written by hand: header, one pixel, end."""
-    monkeypatch.setattr(measured, "there", lambda module: False)
+    monkeypatch.setattr(extras, "there", lambda module: False)
     import struct
     import zlib
 
@@ -326,7 +326,7 @@ def test_found_out_before_any_work(what, weights, tmp_path, capsys, monkeypatch)
     def work(*arguments):
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr(denoise, "denoise_image", work)
+    monkeypatch.setattr(denoise, "denoise_array", work)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     Image.fromarray(pixels()).save(tmp_path / "a.png")
@@ -413,18 +413,24 @@ def test_24_megapixels_in_a_gigabyte(tmp_path):
     """Above the photo itself; after two of the largest tiles, as the others add little to what malloc keeps of them."""
     code = """if True:
         import resource
-        from PIL import Image
-        from Proj_Miniproject2.others.commands.denoise import side_by_side
-        from Proj_Miniproject2.others.api.denoising import denoise_image
+        import sys
+        from pathlib import Path
+        from Proj_Miniproject2.others.commands.denoise import compare, denoise_picture
+        from Proj_Miniproject2.others.formats.opening import open_picture
         from Proj_Miniproject2.others.networks import PhotoUNet
 
-        image, model = Image.linear_gradient("L").resize((6000, 4000)).convert("RGB"), PhotoUNet()
-        image.putpixel((0, 0), (1, 2, 3))  # not grey
+        picture, output, model = open_picture(Path(sys.argv[1])), Path(sys.argv[2]), PhotoUNet()
+        next(picture.pages())
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        side_by_side(image, denoise_image([model] * 2, image, lambda tiles: tiles[20:22]))
+        denoise_picture([model] * 2, picture, output, lambda tiles: tiles[20:22], 1)
+        compare(picture, output)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    image = Image.linear_gradient("L").resize((6000, 4000)).convert("RGB")
+    image.putpixel((0, 0), (1, 2, 3))  # not grey
+    image.save(tmp_path / "in.png")
+    command = [sys.executable, "-c", code, tmp_path / "in.png", tmp_path / "out.png"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     kilobytes = int(done.stdout) / (1024 if sys.platform == "darwin" else 1)
     assert kilobytes < 2**20
 

@@ -8,8 +8,8 @@ import sys
 import torch
 
 from ...model import FLOATS
+from ..formats.arrays import NUMPY_DTYPES, check_array, tensor_of
 from ..formats.files import load
-from ..formats.measured import NUMPY_DTYPES, check_array, tensor_of
 from ..formats.pictures import image_of, in_mode, pixels_of
 from ..networks import NETWORKS
 from ..noise.correlation import ALIKE, correlation

@@ -3,7 +3,7 @@
 Here is what several of them do.
 """
 
-from ..formats.pictures import photo_paths
+from ..formats.opening import picture_paths
 
 
 def pictures_in(*paths):
@@ -11,7 +11,7 @@ def pictures_in(*paths):
     is left to who reads it."""
 
     def found(path):
-        return [path] if path.is_file() else photo_paths(path, lambda error: None, {".npy"})
+        return [path] if path.is_file() else picture_paths(path, lambda error: None)
 
     return [file for path in paths if path for file in found(path)]
 

@@ -20,50 +20,42 @@ from functools import partial
 from pathlib import Path
 
 from ...model import check_int
-from ..api.denoising import check_strength, chosen, denoise_array, denoise_image
-from ..formats.files import Incomplete, check_outputs, whole
-from ..formats.measured import measured
-from ..formats.pictures import (
-    AS_PNG,
-    WEBP_QUALITY,
-    is_sidecar,
-    photo_paths,
-    read_image,
-    write_image,
-)
+from ..api.denoising import check_strength, chosen, denoise_array
+from ..formats import Options
+from ..formats.files import Incomplete, check_outputs, whole_path
+from ..formats.folders import is_sidecar
+from ..formats.opening import ending_of, is_picture, name_out, open_picture, picture_paths, with_ending
+from ..formats.pictures import WEBP_QUALITY
 from ..formats.progress import progress
 from ..networks import NETWORKS
 from . import add_overwrite, add_views
 
 
+def denoise_picture(models, picture, output, progress, strength):
+    """Denoise all pages of what `open_picture` gives, and write them to a file like it."""
+    with whole_path(output) as new:
+        picture.write((denoise_page(models, picture, page, progress, strength) for page in picture.pages()), new)
+
+
+def denoise_page(models, picture, page, progress, strength):
+    result, missing = denoise_array(models, page, progress, strength), picture.missing(page)
+    if missing is not None:
+        result[missing] = page[missing]
+    return result
+
+
+def compare(picture, output):
+    """Write the pages of a picture beside those of `output`, which was made of it."""
+    pages = zip(picture.pages(), open_picture(output).pages(), strict=True)
+    with whole_path(compared(output)) as new:
+        picture.write((side_by_side(*both) for both in pages), new, twice=True)
+
+
 def side_by_side(before, after):
-    from PIL import Image
-
-    both = Image.new(after.mode, (2 * after.width, after.height))
-    both.paste(before, (0, 0))
-    both.paste(after, (after.width, 0))
-    both.info, both.format = after.info, after.format
-    return both
-
-
-def compare_images(before, after, output, quality):
-    """Write both beside each other, as `output` has the one after."""
-    write_image(side_by_side(before, after), compared(output), quality)
-
-
-def denoise_stack(models, stack, output, progress, strength):
-    """Denoise all pages of what `measured` gives, and write them to a file."""
-    with whole(output) as file:
-        stack.write((denoise_array(models, page, progress, strength) for page in stack.pages()), file)
-
-
-def compare_stack(stack, output):
-    """Write the pages of what `measured` gives beside those of `output`, which was made of them."""
+    """Two pages beside each other; what has lost a transparency that hid nothing, as in a WebP, is shown without."""
     import numpy as np
 
-    both = (np.concatenate(pages, 1) for pages in zip(stack.pages(), measured(output).pages(), strict=True))
-    with whole(compared(output)) as file:
-        stack.write(both, file, twice=True)
+    return np.concatenate([before[..., : after.shape[2]] if after.ndim > 2 else before, after], 1)
 
 
 def plan(images, out, compare):
@@ -75,9 +67,10 @@ def plan(images, out, compare):
     for path in images:
         if not path.exists():
             raise FileNotFoundError(f"there is no file or folder {path}")
-        for file in pictures(path, out, errors.append) if path.is_dir() else [path]:
-            name = file.relative_to(path) if path.is_dir() else Path(file.name)
-            output = out / (name.with_suffix(".png") if name.suffix.lower() in AS_PNG else name)
+        is_folder = path.is_dir() and not is_picture(path)
+        for file in pictures(path, out, errors.append) if is_folder else [path]:
+            name = file.relative_to(path) if is_folder else Path(file.name)
+            output = out / name_out(name)
             for target in targets(output, compare):
                 if not taken.setdefault(target, file).samefile(file):
                     raise ValueError(f"{taken[target]} and {file} would both be written to {target}")
@@ -92,12 +85,12 @@ def targets(output, compare):
 
 def pictures(folder, out, onerror):
     """The pictures in a folder, but for those that an earlier run wrote to a folder `out` within it."""
-    found, out = photo_paths(folder, onerror, {".npy"}), out.resolve()
+    found, out = picture_paths(folder, onerror), out.resolve()
     return found if folder.resolve() == out else [p for p in found if not p.parent.resolve().is_relative_to(out)]
 
 
 def compared(output):
-    return output.with_name(f"{output.stem}-compare{output.suffix}")
+    return with_ending(output, f"-compare{ending_of(output)}")
 
 
 def add_arguments(parser):
@@ -148,10 +141,11 @@ def add_arguments(parser):
 
 
 def main(args):
-    begin, done, as_png = time.perf_counter(), 0, set()
+    begin, done, others = time.perf_counter(), 0, {}
     if args.quality is not None:
         check_int("quality", args.quality, 1, 100)
     check_strength(args.strength)
+    options = Options(quality=args.quality)
     models = chosen(args.network, args.weights, args.views)
     jobs, errors = plan(args.images, args.out, args.compare)
     if not jobs and not errors:
@@ -169,26 +163,19 @@ def main(args):
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             bar = partial(progress, desc=file.name, unit="tile", leave=False)
-            stack = measured(file)
-            if stack:
-                if output not in there:
-                    denoise_stack(models, stack, output, bar, args.strength)
-                compare = partial(compare_stack, stack, output)
-            else:
-                before = read_image(file)
-                after = denoise_image(models, before, bar, args.strength)
-                if output not in there:
-                    write_image(after, output, args.quality)
-                compare = partial(compare_images, before, after, output, args.quality)
+            picture = open_picture(file, options)
+            if output not in there:
+                denoise_picture(models, picture, output, bar, args.strength)
             done, so_far = done + 1, "is denoised, but not compared: "
-            as_png |= {file.suffix.lower()} & AS_PNG
+            if name_out(file) != file:
+                others.setdefault(output.suffix, set()).add(ending_of(file).lower())
             if args.compare and compared(output) not in there:
-                compare()
+                compare(picture, output)
         except ImportError:  # an extra is missing
             raise
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
             failed.append(f"{file}: {so_far}{' '.join(str(error).split()) or type(error).__name__}")
-    kinds = f", those in {' and '.join(sorted(as_png))} as .png" if as_png else ""
+    kinds = "".join(f", those in {' and '.join(sorted(from_))} as {to}" for to, from_ in sorted(others.items()))
     there = f", {len(jobs) - len(todo)} were there already" if args.resume else ""
     print(f"{done} picture{'s' * (done != 1)} denoised in {time.perf_counter() - begin:.0f} s{kinds}{there}")
     if failed:

@@ -30,33 +30,59 @@ def write_whole(content, path):
 
 @contextlib.contextmanager
 def whole(path):
-    """A new binary file for what `path` will hold, which is replaced in one go when all is written: it is there whole
-    or not at all, even if the machine fails.
+    """A new binary file for what `path` will hold, see `whole_path`."""
+    with whole_path(path) as new, open(new, "xb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def whole_path(path):
+    """A new path, of the same name, for the file or folder that `path` will be, which is replaced in one go when all is
+    written: it is there whole or not at all, even if the machine fails.
 
     A link stays, and its target is written; the old file's mode stays, and its owner where that is allowed. OSError if
     it can't be written.
     """
     path = Path(os.path.realpath(path))
-    partial = path.with_name(f"{secrets.token_hex(8)}.part")  # nobody else's, in this or another process or machine
+    room = path.with_name(f"{secrets.token_hex(8)}.part")  # nobody else's, in this or another process or machine
+    room.mkdir(mode=0o700)
     try:
-        with open(partial, "xb") as file:  # unlike those of `tempfile`, of the mode that the umask gives
-            if path.exists():
-                with contextlib.suppress(OSError):
-                    os.chown(partial, path.stat().st_uid, path.stat().st_gid)
-                with contextlib.suppress(OSError):  # some file systems know neither
-                    shutil.copymode(path, partial)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # some file systems know no folders to flush
-        folder = os.open(path.parent, os.O_RDONLY)
+        yield room / path.name
+        for here, _, names in os.walk(room):
+            for name in names:
+                flush(Path(here, name))
+        new, old = room / path.name, room / "old"
+        if path.exists():
+            keep_owner(path, new)
+        if path.is_dir():
+            os.replace(path, old)  # a folder takes no other's place
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            os.replace(new, path)
+        except OSError:
+            if old.exists():
+                os.replace(old, path)
+            raise
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    with contextlib.suppress(OSError):  # some file systems know no folders to flush
+        flush(path.parent)
+
+
+def flush(path):
+    """Wait until a file or folder is on the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def keep_owner(path, new):
+    """Give a new file the owner and mode of one that is there, as far as that is allowed and known."""
+    with contextlib.suppress(OSError):
+        os.chown(new, path.stat().st_uid, path.stat().st_gid)
+    with contextlib.suppress(OSError):
+        shutil.copymode(path, new)
 
 
 def is_stream(path):

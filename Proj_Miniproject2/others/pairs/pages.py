@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import torch
 
-from ..formats.measured import measured, tensor_of
+from ..formats.arrays import tensor_of
+from ..formats.opening import open_picture
 from ..noise.ranges import LEVELS, SPAN, found, in_levels, repaired
-from .photos import read_photo
 
 LEAST_ALONE = 112  # pixels of the longer side of what is a training's only picture
 
@@ -26,12 +26,9 @@ def read_pages(path, what=""):
     """Yields all pictures in a file. ValueError, which begins with `what`, for one that can't be read, and for a
     measured one that is the same everywhere."""
     try:
-        stack = measured(path)
-        if stack is None:
-            yield Page(str(path), torch.uint8, read_photo(path))
-            return
-        pages = stack.count()
-        for number, array in enumerate(stack.pages(), 1):
+        picture = open_picture(path)
+        pages = picture.count()
+        for number, array in enumerate(picture.pages(), 1):
             if 4 * array.size * pages > memory():
                 size = f"{4e-9 * array.size * pages:.3g} GB of float32"
                 raise ValueError(f"its {pages} pages are {size}, more than this machine's memory: take fewer")
@@ -54,6 +51,8 @@ def memory():
 def page_of(name, pixels):
     """The `Page` of a tensor (H, W) or (C, H, W) of that name."""
     pixels = pixels[None] if pixels.dim() == 2 else pixels
+    if pixels.dtype == torch.uint8 and len(pixels) % 2 == 0 and pixels[-1].min() < 255:
+        raise ValueError("has transparent parts, which would be lost")
     pixels = pixels[: 1 if len(pixels) < 3 else 3]
     if pixels.dtype == torch.uint8:
         return Page(name, pixels.dtype, pixels.expand(3, -1, -1))

@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 from torch.nn.functional import avg_pool2d
 
-from ..formats.measured import measured
-from ..formats.pictures import photo_paths
+from ..formats.opening import open_picture, picture_paths
 from ..formats.progress import progress
 from .pages import in_one_range, read_pages, two_parts
 
@@ -53,7 +52,7 @@ def shots_in(paths):
     if len(set(files)) > 1:
         raise ValueError("expected folders of shots, or files, got both")
     for path in paths:
-        for file in [path] if all(files) else photo_paths(path, endings={".npy"}):
+        for file in [path] if all(files) else picture_paths(path):
             if len(paths) > 1 and not all(files):
                 yield str(file.relative_to(path)), file
             else:
@@ -63,8 +62,7 @@ def shots_in(paths):
 def count(path):
     """How many pictures are in a file."""
     try:
-        stack = measured(path)
-        return stack.count() if stack else 1
+        return open_picture(path).count()
     except ValueError as error:
         raise ValueError(f"the shot {path}: {error}") from error
 

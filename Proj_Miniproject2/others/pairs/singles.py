@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..formats.pictures import photo_paths
+from ..formats.opening import picture_paths
 from ..formats.progress import progress
 from ..noise.correlation import ALIKE, least_correlation
 from .pages import in_one_range, read_pages, two_parts
@@ -31,7 +31,7 @@ def read_singles(path):
     share their noise.
     """
     path = Path(path)
-    files = [path] if path.is_file() else photo_paths(path, endings={".npy"})
+    files = [path] if path.is_file() else picture_paths(path)
     pages = [page for file in progress(files, desc="pictures") for page in read_pages(file)]
     if not pages:
         raise ValueError(f"there is no picture in {path}")
