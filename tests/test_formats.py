@@ -11,14 +11,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 import imagecodecs
+import mrcfile
+import nibabel
 import numpy as np
+import pydicom
 import pytest
 import tifffile
+from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
+from Proj_Miniproject2.others.formats.dicom import Dicom
 from Proj_Miniproject2.others.formats.files import whole_path
+from Proj_Miniproject2.others.formats.fits import Fits
+from Proj_Miniproject2.others.formats.mrc import Mrc
+from Proj_Miniproject2.others.formats.nifti import Nifti
 from Proj_Miniproject2.others.formats.npy import Npy
 from Proj_Miniproject2.others.formats.opening import FORMATS, ending_of, is_picture, open_picture
 from Proj_Miniproject2.others.formats.pictures import Picture
@@ -74,7 +83,119 @@ def about_pillow(path):
         return image.format, {key: image.info.get(key) for key in ("icc_profile", "compression")}
 
 
+def write_fits(path, array, kind=fits.ImageHDU, **options):
+    table = fits.BinTableHDU.from_columns([fits.Column("a", "J", array=np.arange(5))])
+    image = kind(array, fits.Header([("EXPTIME", 3.5, "s"), ("HISTORY", "seen")]), "SCI", **options)
+    fits.HDUList([fits.PrimaryHDU(), table, image]).writeto(path, overwrite=True, checksum=True)
+
+
+def read_fits(path):
+    with fits.open(path, checksum=True, memmap=False) as file:
+        data = file["SCI"].data
+        return data.astype(data.dtype.newbyteorder(">"))
+
+
+def about_fits(path):
+    with fits.open(path, memmap=False) as file:
+        cards = [[str(c) for c in hdu.header.cards if c.keyword not in ("CHECKSUM", "DATASUM")] for hdu in file]
+        new = [card for card in cards[2] if "denoised" in card]
+        return cards[:2], [card for card in cards[2] if card not in new], file[1].data.tobytes()
+
+
+def write_mrc(path, array):
+    with mrcfile.new(path, overwrite=True) as file:
+        file.set_data(array)
+        file.set_extended_header(np.frombuffer(b"an extended header", "V1"))
+        file.voxel_size = 1.5
+        file.add_label("mine")
+    if array.dtype.byteorder == ">":
+        with mrcfile.mmap(path) as file:
+            header, extended = file.header.copy(), file.extended_header.tobytes()
+        header = header.astype(header.dtype.newbyteorder(">"))
+        header["machst"] = 0x11, 0x11, 0, 0
+        path.write_bytes(header.tobytes() + extended + array.tobytes())
+
+
+def read_mrc(path):
+    with mrcfile.open(path) as file:
+        return file.data.copy()
+
+
+def about_mrc(path):
+    with mrcfile.open(path) as file:
+        names = [name for name in file.header.dtype.names if name not in ("nlabl", "label", "dmean", "rms")]
+        labels = [label for label in file.get_labels() if "denoised" not in label]
+        return [file.header[name].tobytes() for name in names], labels, file.extended_header.tobytes()
+
+
+def write_nifti(path, array):
+    header = nibabel.Nifti1Header(endianness=array.dtype.byteorder if array.dtype.byteorder == ">" else "<")
+    header.set_data_dtype(array.dtype)
+    image = nibabel.Nifti1Image(array.T, np.diag([0.5, 0.5, 2, 1]), header)
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"an extension"))
+    image.header.set_slope_inter(0.5, -3)
+    nibabel.save(image, path)
+
+
+def read_nifti(path):
+    return np.asarray(nibabel.load(path).dataobj.get_unscaled()).T
+
+
+def about_nifti(path):
+    image = nibabel.load(path)
+    scale = image.dataobj.slope, image.dataobj.inter
+    return image.affine.tolist(), scale, image.header.extensions, image.header["pixdim"].tolist()
+
+
+def write_dicom(path, array, **elements):
+    found = pydicom.Dataset()
+    found.file_meta = pydicom.dataset.FileMetaDataset()
+    found.file_meta.TransferSyntaxUID = ExplicitVRBigEndian if array.dtype.byteorder == ">" else ExplicitVRLittleEndian
+    found.SOPClassUID, found.SOPInstanceUID, found.PatientName = CTImageStorage, pydicom.uid.generate_uid(), "A^B"
+    found.ImageType, found.RescaleSlope, found.RescaleIntercept = ["ORIGINAL", "PRIMARY", "AXIAL"], 2, -1024
+    found.add_new(0x00091001, "LO", "private")
+    found.SamplesPerPixel, found.PhotometricInterpretation = 1, "MONOCHROME2"
+    found.NumberOfFrames, found.Rows, found.Columns = array.shape
+    found.BitsAllocated = found.BitsStored = 8 * array.itemsize
+    found.HighBit, found.PixelRepresentation = found.BitsStored - 1, int(array.dtype.kind == "i")
+    found.add_new("PixelData", "OB" if array.itemsize == 1 else "OW", array.tobytes() + bytes(array.nbytes % 2))
+    found.update(elements)
+    found.save_as(path, enforce_file_format=True)
+
+
+def read_dicom(path):
+    found = pydicom.dcmread(path)
+    order = ">" if found.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<"
+    array = found.pixel_array if found.get("NumberOfFrames", 1) > 1 else found.pixel_array[None]
+    return array.astype(array.dtype.newbyteorder(order))
+
+
+def about_dicom(path):
+    found = pydicom.dcmread(path)
+    new = "SOPInstanceUID SourceImageSequence DerivationDescription ImageType PixelData".split()
+    return {e.tag: e.value for e in found if e.keyword not in new}, found.file_meta.TransferSyntaxUID
+
+
 EXAMPLES = {
+    "fits": Example(
+        Fits, ".fits", write_fits, read_fits, (">f4", "u1", ">i2", ">u2", ">i4", ">f8"), True, (0,), about_fits,
+    ),
+    "fits, packed": Example(Fits, ".fits.gz", write_fits, read_fits, (">f4", ">i2", ">u4"), True, (0,), about_fits),
+    "fits, compressed": Example(
+        Fits, ".fz", lambda path, array: write_fits(path, array, fits.CompImageHDU), read_fits,
+        (">i4", "u1", ">i2", ">u2"), about=about_fits,
+    ),
+    "mrc": Example(
+        Mrc, ".mrc", write_mrc, read_mrc, ("<f4", "i1", "<i2", "<u2", "<f2", ">f4", ">i2"), True, (0,), about_mrc,
+    ),
+    "nifti": Example(
+        Nifti, ".nii", write_nifti, read_nifti, ("<f4", "u1", "i1", "<i2", "<u2", ">i4", ">f8"), True, (0,),
+        about_nifti,
+    ),
+    "nifti, packed": Example(Nifti, ".nii.gz", write_nifti, read_nifti, ("<f4", ">i2"), True, (0,), about_nifti),
+    "dicom": Example(
+        Dicom, ".dcm", write_dicom, read_dicom, ("<u4", "<u2", "<i2", "u1", ">u2", ">i2"), True, (0,), about_dicom,
+    ),
     "npy": Example(
         Npy, ".npy", np.save, np.load, ("uint8", "<u2", ">u2", "<i4", ">f8", "float16"), True, (0, 1, 2, 3, 4),
         floats=True,

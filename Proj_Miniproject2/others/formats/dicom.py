@@ -4,10 +4,9 @@ them, with pylibjpeg for what is compressed."""
 import math
 import os
 import tempfile
-import warnings
 
 from .extras import check_extra
-from .streams import made_by
+from .streams import made_by, quiet
 
 PLACE, MAGIC = 128, b"DICM"
 DEFERRED = 2**16  # bytes: longer values stay in the file until they are asked for
@@ -33,10 +32,18 @@ class Dicom:
 
     def __init__(self, path, options):
         check_extra("is a DICOM", "dicom", "pydicom", "pylibjpeg", "libjpeg", "openjpeg", "rle")
-        from pydicom.uid import UID
-
         self.path = path
         found = self.read(stop_before_pixels=True)
+        try:
+            with quiet():
+                self.take(found)
+        except (AttributeError, NotImplementedError, TypeError) as error:  # of a value of another kind than it must be
+            raise ValueError(f"is a damaged DICOM: {error}") from error
+
+    def take(self, found):
+        """What all frames are, by the elements before the first. ValueError for what is no grey image."""
+        from pydicom.uid import UID
+
         kind = UID(str(found.get("SOPClassUID", ""))).name or "nothing known"
         if "Rows" not in found or "BitsAllocated" not in found:
             raise ValueError(f"is a DICOM without a picture, but with {kind}")
@@ -60,7 +67,7 @@ class Dicom:
                 f"{self.stored} bits out of {self.allocated}, the highest of them {found.get('HighBit')}"
             )
         size = math.prod(self.shape) * self.allocated // 8
-        if not self.syntax.is_compressed and size > os.path.getsize(path):
+        if not self.syntax.is_compressed and size > os.path.getsize(self.path):
             raise ValueError(f"is cut off: its header tells of {size} bytes of pixels")
         # Some write negative ones as if they were unsigned.
         padding = [found.get(key) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
@@ -69,8 +76,7 @@ class Dicom:
     def read(self, **options):
         import pydicom
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of values that are none of our business
+        with quiet():
             try:
                 syntax = pydicom.filereader.read_file_meta_info(self.path).TransferSyntaxUID
                 if syntax.is_deflated:
@@ -94,20 +100,22 @@ class Dicom:
         """The frames with all bits that are there for each value, whether they belong to it or not."""
         from pydicom.pixels import iter_pixels
 
-        number = 0
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        number, frames = 0, iter_pixels(self.path, raw=True, correct_unused_bits=False)
+        while True:
             try:
-                for words in iter_pixels(self.path, raw=True, correct_unused_bits=False):
-                    number += 1
-                    if words.shape != self.shape[1:] or number > self.shape[0]:
-                        raise ValueError(f"it has the shape {words.shape}")
-                    yield words.astype(self.dtype)
+                with quiet():
+                    words = next(frames, None)
             except Exception as error:  # of a damaged one the decoders raise almost anything
                 what = f"compressed by {self.syntax.name}" if self.syntax.is_compressed else "not compressed"
                 raise ValueError(f"frame {number + 1}, {what}, can't be read: {error}") from error
-        if number < self.shape[0]:
-            raise ValueError(f"is cut off: it has {number} frames of {self.shape[0]}")
+            if words is None:
+                break
+            number += 1
+            if words.shape != self.shape[1:]:
+                raise ValueError(f"frame {number} is damaged: it has the shape {words.shape}")
+            yield words.astype(self.dtype)
+        if number != self.shape[0]:
+            raise ValueError(f"is damaged: it has {number} frames, and its header tells of {self.shape[0]}")
 
     def values(self, words):
         """Those of the stored bits alone."""
@@ -156,8 +164,7 @@ class Dicom:
             scratch.seek(0)
             self.describe(found, int(lowest), int(highest), twice)
             self.put(scratch, found)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with quiet():
                 found.save_as(path, enforce_file_format=True)
 
     def put(self, scratch, found):

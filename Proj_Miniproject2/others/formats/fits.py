@@ -5,17 +5,16 @@ writes none of them, as it changes scaled integers that nobody touched into floa
 """
 
 import contextlib
-import io
 import math
 import os
 import re
+import shutil
 import tempfile
-import warnings
 from functools import cached_property
 from typing import NamedTuple
 
 from .extras import check_extra
-from .streams import PIECE, Source, made_by, unpacked, written
+from .streams import PIECE, Source, made_by, quiet, unpacked, written
 
 BLOCK, CARD = 2880, 80  # bytes
 LONGEST_HEADER = 10_000  # blocks
@@ -77,7 +76,8 @@ class Fits:
             while raw := self.header_of(source):
                 number += 1
                 try:
-                    hdu = described(raw)
+                    with quiet():
+                        hdu = described(raw)
                 except Exception as error:  # of a damaged header astropy raises almost anything
                     raise ValueError(f"HDU {number} has a damaged header: {error}") from error
                 values, left = set(), hdu.data
@@ -105,7 +105,7 @@ class Fits:
             raw += block
             if len(block) < BLOCK:
                 raise ValueError("is cut off in a header")
-            if any(block[place : place + CARD] == END for place in range(0, BLOCK, CARD)):
+            if END in cards_of(block):
                 return raw
         raise ValueError("has a header without an end")
 
@@ -120,14 +120,7 @@ class Fits:
                 source.copy(len(hdu.raw))
                 if hdu.compressed and hdu.shape:
                     source.copy(hdu.size)
-                    with opened(self.path) as found:
-                        section = found[number].section
-                        for place in np.ndindex(hdu.shape[:-2]):
-                            try:
-                                page = np.asarray(section[place] if place else section[:])
-                            except Exception as error:  # of damaged tiles all kinds are raised
-                                raise ValueError(f"HDU {number + 1} is damaged: {error}") from error
-                            yield native(page, hdu)
+                    yield from self.unpacked(number)
                     continue
                 dtype = np.dtype(DTYPES[hdu.header["BITPIX"]])
                 size = math.prod(hdu.shape[-2:]) * dtype.itemsize
@@ -135,6 +128,20 @@ class Fits:
                     yield native(np.frombuffer(source.read(size), dtype).reshape(hdu.shape[-2:]), hdu)
                 source.copy(hdu.data - hdu.count() * size)
                 source.piece(hdu.size - hdu.data)
+
+    def unpacked(self, number):
+        """The pages of a compressed HDU."""
+        import numpy as np
+
+        hdu = self.hdus[number]
+        with opened(self.path) as found:
+            for place in np.ndindex(hdu.shape[:-2]):
+                try:
+                    with quiet():
+                        page = np.asarray(found[number].section[place or slice(None)])
+                except Exception as error:  # of damaged tiles all kinds are raised
+                    raise ValueError(f"HDU {number + 1} is damaged: {error}") from error
+                yield native(page, hdu)
 
     def write(self, pages, path, twice=False, dtype=None):
         pages = iter(pages)
@@ -152,7 +159,7 @@ class Fits:
                 if hdu.compressed:
                     self.write_compressed(number, new, file, twice)
                 else:
-                    file.write(with_history(hdu.raw, twice))
+                    file.write(with_cards(twice_as_wide(hdu.raw) if twice else hdu.raw, [history()]))
                     size = sum(file.write(page.tobytes()) for page in new)
                     file.write(bytes(-size % BLOCK))
             file.write(self.behind + source.rest())
@@ -166,7 +173,7 @@ class Fits:
         from astropy.io import fits
 
         hdu = self.hdus[number]
-        with opened(self.path) as found, tempfile.TemporaryFile(dir=os.path.dirname(file.name)) as scratch:
+        with opened(self.path) as found, new_file(file) as scratch, new_file(file) as content:
             old = found[number]
             shape = (*hdu.shape[:-1], hdu.shape[-1] * (1 + twice))
             data = np.memmap(scratch, DTYPES[old.header["BITPIX"]], "w+", shape=shape)
@@ -185,12 +192,14 @@ class Fits:
                 tile_shape=tuple(int(side) for side in old.tile_shape),
                 quantize_level=0,
             )
-            content = io.BytesIO()
-            fits.HDUList([fits.PrimaryHDU(), new]).writeto(content)
-            content = content.getbuffer()[BLOCK:]
-            size = header_size(content)
-            file.write(with_history(with_cards(bytes(content[:size]), kept)))
-            file.write(content[size:])
+            with quiet():
+                fits.HDUList([fits.PrimaryHDU(), new]).writeto(content)
+            content.seek(BLOCK)
+            header = b""
+            while END not in cards_of(header):
+                header += content.read(BLOCK)
+            file.write(with_cards(header, [*kept, history()]))
+            shutil.copyfileobj(content, file, PIECE)
 
     def sum_up(self, file):
         """The checksums anew, where there were some."""
@@ -206,15 +215,22 @@ class Fits:
         return None  # it is NaN
 
 
+def new_file(beside):
+    return tempfile.TemporaryFile(dir=os.path.dirname(beside.name))
+
+
 @contextlib.contextmanager
 def opened(path, **options):
-    """What astropy makes of a file. What its headers could be better is none of our business."""
+    """What astropy makes of a file."""
     from astropy.io import fits
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with fits.open(path, do_not_scale_image_data=True, **options) as found:
-            yield found
+    try:
+        with quiet():
+            found = fits.open(path, do_not_scale_image_data=True, lazy_load_hdus=False, **options)
+    except Exception as error:
+        raise ValueError(f"is damaged: {error}") from error
+    with found:
+        yield found
 
 
 def native(words, hdu):
@@ -259,26 +275,27 @@ def other_sign(values):
     return turned.view(f"{'u' if values.dtype.kind == 'i' else 'i'}{values.itemsize}")
 
 
-def header_size(content):
-    """Of the first header in a file's bytes, with what fills its last block."""
-    cards = next(place for place in range(0, len(content), CARD) if content[place : place + CARD] == END)
-    return cards + CARD + -(cards + CARD) % BLOCK
+def cards_of(raw):
+    return [raw[place : place + CARD] for place in range(0, len(raw), CARD)]
 
 
-def with_cards(raw, cards):
+def with_cards(raw, new):
     """A header as it stands in a file, with more cards at its end."""
-    end = next(place for place in range(0, len(raw), CARD) if raw[place : place + CARD] == END)
-    new = raw[:end] + b"".join(card.encode("ascii").ljust(CARD) for card in cards) + END
-    return new + b" " * (-len(new) % BLOCK)
+    cards = cards_of(raw)
+    cards = cards[: cards.index(END)] + [card.encode("ascii").ljust(CARD) for card in new] + [END]
+    return b"".join(cards) + b" " * (-len(cards) * CARD % BLOCK)
 
 
-def with_history(raw, twice=False):
-    """A header as it stands in a file, which says what was done; with twice as many columns where they are."""
-    if twice:
-        (place,) = (place for place in range(0, len(raw), CARD) if raw[place : place + 9] == b"NAXIS1  =")
-        columns = int(raw[place + 9 : place + CARD].split(b"/")[0])
-        raw = raw[:place] + (b"NAXIS1  = %20d" % (2 * columns)).ljust(CARD) + raw[place + CARD :]
-    return with_cards(raw, [f"HISTORY {made_by()}: denoised, each plane by itself"])
+def history():
+    return f"HISTORY {made_by()}: denoised, each plane by itself"
+
+
+def twice_as_wide(raw):
+    """A header as it stands in a file, with twice as many columns."""
+    cards = cards_of(raw)
+    place = next(place for place, card in enumerate(cards) if card.startswith(b"NAXIS1  ="))
+    cards[place] = (b"NAXIS1  = %20d" % (2 * int(cards[place][9:].split(b"/")[0]))).ljust(CARD)
+    return b"".join(cards)
 
 
 def described(raw):

@@ -1,14 +1,27 @@
 """Which format a file has: the list of all of them, and what a folder has of their files."""
 
 from . import PLAIN
+from .dicom import Dicom
+from .fits import Fits
 from .folders import paths_in
+from .mrc import Mrc
+from .nifti import Nifti
 from .npy import Npy
 from .pictures import FORMATS as PILLOWS
 from .pictures import Picture, is_photo
 from .png import Png
 from .tiff import Tiff
 
-FORMATS = (Npy, Png, Tiff, Picture)  # the first whose it is takes it: a PNG of 8 bits is a `Picture`
+FORMATS = (
+    Npy,
+    Fits,
+    Mrc,
+    Nifti,
+    Dicom,
+    Png,
+    Tiff,
+    Picture,
+)  # the first whose it is takes it: a PNG of 8 bits is a `Picture`
 HEAD = 4096  # bytes
 ENDINGS = frozenset().union(*(kind.ENDINGS for kind in FORMATS))
 FOLDERS = frozenset().union(*(kind.FOLDERS for kind in FORMATS))

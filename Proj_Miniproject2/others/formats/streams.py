@@ -6,13 +6,14 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
+import warnings
 import zlib
 
 GZIP = b"\x1f\x8b"
-PIECE = 2**24  # bytes
+PIECE = 2**16  # bytes
 # What unpacks to more than this, and to more than so many times its size, holds next to nothing, or no picture at all.
 LARGE, TIMES = 2**30, 200
-LARGEST_REST = 2**20  # bytes that stand behind all that a file's header tells of
+LARGEST_REST = 2**16  # bytes that stand behind all that a file's header tells of
 
 
 def unpacked(head, size):
@@ -106,6 +107,14 @@ def written(path, packed):
         file.seek(0)
         with open(path, "wb") as target, gzip.GzipFile("", "wb", 6, target, mtime=0) as packing:
             shutil.copyfileobj(file, packing, PIECE)
+
+
+@contextlib.contextmanager
+def quiet():
+    """What a library warns of, as of odd values in a header, that is none of our business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def made_by():
