@@ -24,12 +24,12 @@ BY_FILE = {
         # the simple blocks
         ("clamp(min=0)", "clamp(min=-1e-3)", "blocks -k relu"),
         ("* output * (1 - output)", "* output * (1 + output)", "blocks -k activations"),
-        (".unflatten(-3, (-1, rows)).sum(", ".unflatten(-3, (rows, -1)).sum(", "blocks -k nearest"),
+        (".unflatten(-3, (-1, s0)).sum(", ".unflatten(-3, (s0, -1)).sum(", "blocks -k nearest"),
         ("prediction.detach() - target.detach()", "target.detach() - prediction.detach()", "blocks -k mse"),
         ("if below.count(module) > 1:", "if False:", "networks -k twice"),
         ("return self.branch.backward(through) + around", "return self.branch.backward(through)", "networks -k skips"),
         # SGD
-        ("            grad.zero_()\n", "            pass\n", "blocks -k accumulate"),
+        ("            grad.detach().zero_()\n", "            pass\n", "blocks -k accumulate"),
         ("value.add_(grad, alpha=-self.lr)", "value.add_(grad, alpha=self.lr)", "blocks -k sgd"),
         ("alpha=1 - self.dampening", "alpha=1", "blocks -k sgd"),
         ("grad.add(velocity, alpha=self.momentum) if", "velocity.add(grad, alpha=self.momentum) if", "blocks -k sgd"),
@@ -51,14 +51,14 @@ BY_FILE = {
             "return padded[:, :, : geometry.x_size[0]]\n",
             "blocks -k textbook",
         ),
-        ("rows(bias, geometry).baddbmm(W, X)", "(W @ X)", "blocks -k textbook"),
+        ("None if bias is None else rows(bias, geometry)", "None", "blocks -k textbook"),
         (
             "view(len(w), len(x), *geometry.y_size).transpose(0, 1)",
             "view(len(x), len(w), *geometry.y_size)",
             "blocks -k textbook",
         ),
-        ("lower(W.mT @ Y, geometry", "lower(W.mT @ Y.flip(2), geometry", "blocks -k textbook"),
-        ("(Y @ X.mT).view(", "(Y @ X.mT).flip(2).view(", "blocks -k textbook"),
+        ("multiply(W.mT, Y), geometry", "multiply(W.mT, Y.flip(2)), geometry", "blocks -k textbook"),
+        ("multiply(Y, X.mT).view(", "multiply(Y, X.mT).flip(2).view(", "blocks -k textbook"),
         # its gradients
         ('["weight"].grad.add_(w_from(x, y_grad', '["weight"].grad.copy_(w_from(x, y_grad', "blocks -k textbook"),
         ('["weight"].grad.add_(w_from(x_grad, y', '["weight"].grad.copy_(w_from(x_grad, y', "blocks -k textbook"),

@@ -12,7 +12,6 @@ import resource
 import subprocess
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from itertools import count
@@ -25,7 +24,6 @@ from hypothesis import strategies as st
 
 from Proj_Miniproject2.model import MSE, SGD, Model, Sequential
 from Proj_Miniproject2.others.api.exporting import to_torch
-from Proj_Miniproject2.others.fast import machine
 from Proj_Miniproject2.others.fast.convolution import setting
 from Proj_Miniproject2.others.formats.files import save
 from Proj_Miniproject2.others.lab.runs import REPORT
@@ -284,38 +282,6 @@ def test_training_repeats_by_its_seed():
 
 
 @BOTH
-@pytest.mark.parametrize("grad_mode", [True, False])
-@pytest.mark.parametrize("precision", ["highest", "medium"])
-def test_training_and_predicting_leave_the_callers_settings(grad_mode, precision):
-    model, (noisy, target) = Model(), pairs(8)
-
-    def state():
-        return (
-            torch.is_grad_enabled(),
-            torch.get_float32_matmul_precision(),
-            torch.get_default_dtype(),
-            torch.get_num_threads(),
-            torch.get_rng_state().tolist(),
-            random.getstate(),
-            torch.are_deterministic_algorithms_enabled(),
-        )
-
-    old = torch.get_float32_matmul_precision()
-    try:
-        torch.set_float32_matmul_precision(precision)
-        with torch.set_grad_enabled(grad_mode):
-            before = state()
-            model.train(noisy, target, num_epochs=1)
-            model.predict(noisy)
-            assert state() == before
-            with pytest.raises((ValueError, TypeError)):
-                model.train(noisy, target[:3], num_epochs=1)
-            assert state() == before
-    finally:
-        torch.set_float32_matmul_precision(old)
-
-
-@BOTH
 def test_training_reads_its_inputs_only():
     noisy, target = pairs(8)
     copies = noisy.clone(), target.clone()
@@ -484,48 +450,6 @@ def test_progress_says_that_weights_are_tuned(capsys):
     assert capsys.readouterr().out.startswith("epoch 1/1: loss")
 
 
-def precisions():
-    backends = torch.backends
-    return [
-        b.fp32_precision
-        for b in (backends, backends.mkldnn, backends.mkldnn.matmul, backends.mkldnn.conv, backends.cuda.matmul)
-    ]
-
-
-@pytest.mark.parametrize("setting", ["none", "ieee", "tf32", "bf16"])
-@pytest.mark.parametrize("where", [torch.backends, torch.backends.mkldnn.matmul], ids=["all", "products"])
-def test_the_precision_of_products_is_put_back(model, where, setting):
-    """With torch's newer settings, too, by threads that overlap, and by Ctrl-C."""
-    images, before = random_images(1, 3, 8, 8), where.fp32_precision
-    try:
-        where.fp32_precision = setting
-        expected = precisions()
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(model.predict, [images] * 40))
-        assert precisions() == expected
-        with pytest.raises(KeyboardInterrupt), machine.fast_products(model.device):
-            raise KeyboardInterrupt
-        assert precisions() == expected
-    finally:
-        where.fp32_precision = before
-
-
-@pytest.mark.parametrize("setting, other", [("tf32", "ieee"), ("ieee", "tf32"), ("ieee", "none"), ("none", "ieee")])
-@pytest.mark.parametrize("own", [True, False])
-def test_an_inherited_precision_is_inherited_again(model, own, setting, other):
-    images, everywhere, products = random_images(1, 3, 8, 8), torch.backends, torch.backends.mkldnn.matmul
-    before = everywhere.fp32_precision, products.fp32_precision
-    try:
-        everywhere.fp32_precision, products.fp32_precision = setting, setting if own else "none"
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(model.predict, [images] * 10))
-        assert precisions()[:3] == [setting] * 3
-        everywhere.fp32_precision = other
-        assert products.fp32_precision == (setting if own and setting != "none" else other)
-    finally:
-        everywhere.fp32_precision, products.fp32_precision = before
-
-
 class Interrupting:
     """Something whose end is a Ctrl-C."""
 
@@ -564,15 +488,6 @@ def test_trained_models_can_be_copied_and_pickled(model):
             copy.deepcopy(model.network).backward(torch.rand(1, 3, 8, 8))
 
 
-def test_autograd_is_told_nothing(model):
-    layer, x = model.network[0], torch.rand(1, 3, 8, 8, requires_grad=True)
-    layer.weight.requires_grad_()
-    assert not layer(x).requires_grad and not layer.backward(torch.rand(1, 64, 5, 5)).requires_grad
-    layer.param()[0][0].requires_grad_()
-    assert not layer(x).requires_grad and not layer.backward(torch.rand(1, 64, 5, 5)).requires_grad
-    layer.param()[0][0].requires_grad_(False)
-
-
 @pytest.mark.parametrize("height", range(17, 25))
 def test_borders_are_filled_by_reflection(height):
     """The last rows of a noisy gradient come out about as well as those in the middle."""
@@ -583,53 +498,6 @@ def test_borders_are_filled_by_reflection(height):
     noisy = (clean + 25 * torch.empty(clean.shape).normal_(generator=generator)).clamp(0, 255)
     errors = (model.predict(noisy) - clean).square().mean((0, 1, 3)).sqrt()
     assert errors[-1] < 2.5 * errors[24:-24].mean()
-
-
-def test_pieces_left_half_way_put_back_what_they_set(model):
-    images, before = random_images(1, 3, 2 * model.SIDE, 8), precisions()
-    whole, pieces = model.predict(images), model.pieces(images)
-    place, piece = next(pieces)
-    assert (piece - whole[place]).abs().max() <= NEAR
-    assert any("frozen" in vars(module) for module in model.network.modules())
-    pieces.close()
-    assert not any("frozen" in vars(module) for module in model.network.modules()) and precisions() == before
-
-
-def test_products_are_fast_only_where_they_stay_exact(model, monkeypatch):
-    setting, cpu = torch.backends.mkldnn.matmul, torch.device("cpu")
-    before = setting.fp32_precision
-    for exact in (True, False):
-        monkeypatch.setattr(machine, "exact_at_bfloat16", lambda exact=exact: exact)
-        with machine.fast_products(cpu):
-            assert setting.fp32_precision == ("bf16" if exact else before)
-        with machine.fast_products(torch.device("cuda")):
-            assert setting.fp32_precision == before
-
-
-def test_the_default_dtype_and_inference_mode_play_no_part(model):
-    images, (noisy, target) = random_images(1, 3, 8, 8), pairs(4)
-    torch.set_default_dtype(torch.float64)
-    try:
-        other = Model()
-        other.network.load_state_dict(values(model))
-        assert (other.predict(images) - model.predict(images)).abs().max() <= NEAR
-    finally:
-        torch.set_default_dtype(torch.float32)
-    with torch.inference_mode():
-        made_there = Model()
-        made_there.predict(images)
-        made_there.network.to(torch.float64).to(torch.float32)
-        assert not any(tensor.is_inference() for pair in made_there.network.param() for tensor in pair)
-    made_there.train(noisy, target, num_epochs=1)
-
-
-def test_threads_may_share_a_model(model):
-    images = [random_images(2, 3, 40, 40, seed=seed) for seed in range(8)]
-    alone = [model.predict(x) for x in images]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(model.predict, images))
-    assert all((a - b).abs().max() <= NEAR for a, b in zip(alone, together, strict=True))
-    assert not any("frozen" in vars(module) for module in model.network.modules())
 
 
 def test_a_diverging_training_leaves_the_weights():

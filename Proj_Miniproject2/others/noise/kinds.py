@@ -30,7 +30,7 @@ def _blocks(crops, block):
     """(N, C, H, W) to (N, C, H / block, W / block, block, block)."""
     if crops.dim() != 4 or block < 1 or crops.shape[-2] % block or crops.shape[-1] % block:
         raise ValueError(f"expected crops (N, C, H, W) of whole blocks of {block} pixels, got {tuple(crops.shape)}")
-    return crops.unflatten(-1, (-1, block)).unflatten(-3, (-1, block)).transpose(-3, -2)
+    return crops.detach().unflatten(-1, (-1, block)).unflatten(-3, (-1, block)).transpose(-3, -2)
 
 
 def pixel_noise(crops, block, generator):
@@ -81,7 +81,7 @@ def camera_noise(clean, sigma, gain, generator):
     """
     steps = gain.clamp(min=1e-3)
     counts = torch.where(gain > 0, torch.poisson(clean / steps, generator=generator) * steps, clean)
-    return counts + sigma * torch.empty(clean.shape).normal_(generator=generator)
+    return (counts + sigma * torch.empty(clean.shape).normal_(generator=generator)).detach()
 
 
 def poisson_noise(clean, peak, generator):
@@ -114,7 +114,7 @@ def log_uniform(n, low, high, generator):
 
 def scaled(noise, rms):
     """Noise (N, C, H, W) with that root mean square in each image."""
-    return noise * (rms / noise.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-6))
+    return (noise * (rms / noise.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-6))).detach()
 
 
 def by_brightness(clean, generator):

@@ -26,7 +26,7 @@ def seen(picture, known=None):
     range is clamped. Raises ValueError if the range is too large for float64, or if the known one is of another kind of
     picture.
     """
-    picture = repaired(picture)
+    picture = repaired(picture.detach())
     low, scale = own = found(picture)
     if not scale:
         return torch.full_like(picture, LEVELS[0], dtype=torch.float32), 0

@@ -23,7 +23,7 @@ class RelativeMSE(Module):
 
     def backward(self, gradwrtoutput=1):
         error, floored = self.recall()
-        return error * (2 / error.numel()) / floored.view(-1, *[1] * (error.dim() - 1)) * gradwrtoutput
+        return (error * (2 / error.numel()) / floored.view(-1, *[1] * (error.dim() - 1)) * gradwrtoutput).detach()
 
 
 class FaintRelativeMSE(RelativeMSE):
