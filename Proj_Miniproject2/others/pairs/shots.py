@@ -16,6 +16,7 @@ from ..formats.progress import progress
 from .pages import in_one_range, read_pages, two_parts
 
 SIDE = 1024  # pixels: a larger shot is made smaller to be compared, and then pixel by pixel in its middle
+ROUNDING = 1 / 6  # squared grey levels: of two images to whole ones
 CHANCE = 12  # over the root of the number of pixels: by so much shots may come nearer to each other when moved
 
 
@@ -118,8 +119,8 @@ def overlap(one, other, shift):
 
 def displacement(one, other):
     """As `shift`, for float images (H, W), by phase correlation (Kuglin and Hines, "The phase correlation image
-    alignment method", 1975). It counts if it brings the two nearer to each other than chance does, in which noise that
-    reaches over some pixels is alike."""
+    alignment method", 1975). It counts if it makes the two more alike, apart from their brightness, than chance does,
+    in which noise that reaches over some pixels is alike."""
     size = [2 * n for n in one.shape]  # so that nothing comes back in at the other side
     rows, columns = (torch.hann_window(n, periodic=False) ** 0.25 for n in one.shape)
     first, second = (torch.fft.rfft2((x - x.mean()) * rows[:, None] * columns, s=size) for x in (one, other))
@@ -129,5 +130,13 @@ def displacement(one, other):
     found = tuple(i if 2 * i < n else i - n for i, n in zip(found, size, strict=True))
     there, here = overlap(one, other, found)
     here_before = overlap(one, other, tuple(-d for d in found))[1]
-    after, before = ((there - x).square().mean() for x in (here, here_before))
+    after, before = (difference(there, x) for x in (here, here_before))
     return found if after < (1 - CHANCE / max(1, there.numel()) ** 0.5) * before else (0, 0)
+
+
+def difference(one, other):
+    """The mean square of what is left of an image if another one is taken away, as bright and as rich in contrast as
+    leaves the least (by a regression), and ROUNDING, in which images without noise may be alike."""
+    one, other = (image.double() - image.double().mean() for image in (one, other))
+    gain = (one * other).sum() / other.square().sum().clamp(min=1e-9)
+    return (one - gain * other).square().mean() + ROUNDING
