@@ -20,7 +20,7 @@ from Proj_Miniproject2.others.noise.ranges import LEVELS, with_range
 from Proj_Miniproject2.others.pairs import pages as pages_module
 from Proj_Miniproject2.others.pairs import shots as module
 from Proj_Miniproject2.others.pairs.scenes import draw_scenes
-from Proj_Miniproject2.others.pairs.shots import read_scenes, read_shots, shift
+from Proj_Miniproject2.others.pairs.shots import brightness, read_scenes, read_shots, shift
 from Proj_Miniproject2.others.pairs.sources import shots
 from Proj_Miniproject2.others.training.recipe import Recipe
 
@@ -48,15 +48,72 @@ def test_both_layouts_are_read(tmp_path):
 
 def test_pairs_are_aligned_crops_of_two_different_shots():
     ramp = torch.arange(102).expand(3, 98, 102).to(torch.uint8)
-    scenes = [[ramp, ramp + 100], [ramp, ramp + 100, ramp + 100]]
+    high = (torch.arange(98)[:, None] + torch.arange(102)) % 2 == 0  # every second pixel, so that all are as bright
+    shot, other = (torch.where(which, ramp + 100, ramp) for which in (high, ~high))
+    scenes = [[shot, other], [shot, other, other]]
     draw = shots(scenes, Run(Recipe(), source=shots, pairs=200))
     first, second = draw(0)
     assert first.shape == second.shape == (200, 3, 96, 96) and first.dtype == torch.uint8
     difference = second.int() - first.int()
-    assert all(len(d.unique()) == 1 for d in difference)  # the same place
-    assert set(difference.unique().tolist()) == {-100, 0, 100}  # in any order; 0 for the two equal shots of the second
+    assert all(len(d.abs().unique()) == 1 for d in difference)  # the same place
+    assert set(difference.unique().tolist()) == {-100, 0, 100}  # 0 for the two equal shots of the second
     assert len({int(image[0, 0, 0]) % 100 for image in first}) == 7  # all columns
     assert not torch.equal(draw(1)[0], first) and torch.equal(draw(0)[0], first)
+
+
+# How bright shots are
+
+
+def changing(scene, n, kind, draws):
+    """Shots of a scene (C, H, W) without noise: some fade above a camera's offset, others flicker, each channel by
+    itself."""
+    change = torch.linspace(1, 0.4, n).view(-1, 1, 1, 1)
+    if kind == "flickering":
+        change = 0.5 + 0.5 * torch.rand(n, len(scene), 1, 1, generator=draws)
+    return [12 + (scene - 12) * one for one in change]
+
+
+@pytest.mark.parametrize("kind", ["fading", "flickering"])
+@pytest.mark.parametrize("n", [2, 5])
+def test_targets_are_as_bright_as_their_inputs(kind, n, large_scenes):
+    """Else a network learns to make them so: what they show is the same but for their noise, whose mean is zero."""
+    draws = torch.Generator().manual_seed(0)
+    clean = [changing(scene.float(), n, kind, draws) for scene in large_scenes[:4]]
+    run = Run(Recipe(), source=shots, pairs=100)
+    inputs, targets = shots([[to_uint8(one) for one in scene] for scene in clean], run)(0)
+    assert inputs.dtype == torch.uint8 and targets.dtype == torch.float32
+    assert (targets - inputs.float()).abs().max() < 4  # roundings, of which the darkest shot's count 2.5-fold
+
+    noisy = [[one + 12 * torch.randn(one.shape, generator=draws) for one in scene] for scene in clean]
+    inputs, targets = shots(noisy, run)(0)
+    expected, _ = shots(clean, run)(0)
+    assert (targets - expected).mean((0, 2, 3)).abs().max() < 0.2
+    dark = expected.mean((2, 3)) < expected.mean()
+    assert ((targets - expected).mean((2, 3))[dark]).mean().abs() < 0.2
+
+
+def test_shots_that_differ_by_their_noise_alone_stay(large_scenes):
+    draws, grey = torch.Generator().manual_seed(0), torch.full((3, 300, 300), 128)
+    for i in range(100):
+        scene, size = (grey if i % 3 == 2 else large_scenes[i % 6], drawn(draws, 4 if i % 4 == 0 else 20, 140))
+        pair = take(scene, size, (0, 0), 60 * float(torch.rand((), generator=draws)), i % 2 == 0, i)
+        assert brightness(pair) is None, (i, size)
+
+
+@pytest.mark.parametrize("gain", [1.1, 0.8, 1])
+@pytest.mark.parametrize("sigma", [0, 0.6, 5, 30])
+def test_another_brightness_is_no_shift(gain, sigma):
+    """A ramp that is brighter looks like one that is shifted."""
+    draws = torch.Generator().manual_seed(0)
+    for i in range(20):
+        height, width = drawn(draws, 60, 150)
+        slope = torch.rand(2, generator=draws)
+        ramp = slope[0] * torch.linspace(0, 1, height)[:, None] + slope[1] * torch.linspace(0, 1, width)
+        if i % 2:
+            ramp = (-4 * (ramp - 0.9).square()).exp()
+        noise = sigma * torch.randn(2, 3, height, width, generator=draws)
+        one, other = (to_uint8(20 + 100 * by * ramp + part) for by, part in zip((1, gain), noise, strict=True))
+        assert shift(one, other) == (0, 0), (i, height, width)
 
 
 @pytest.mark.parametrize("what, words", [

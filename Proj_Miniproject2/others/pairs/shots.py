@@ -1,7 +1,8 @@
 """Training pairs from one's own shots: two or more pictures of each of several scenes, taken from the same place.
 
 Noise2Noise needs no more: the scene is the same, the noise is another, whatever it is. The shots of a scene must show
-it pixel for pixel alike (a tripod, or burst mode) and have one size: from shifted ones a network learns to blur.
+it pixel for pixel alike (a tripod, or burst mode) and have one size: from shifted ones a network learns to blur. They may
+fade or flicker, see `brightness`.
 """
 
 import warnings
@@ -16,7 +17,10 @@ from ..formats.progress import progress
 from .pages import in_one_range, read_pages, two_parts
 
 SIDE = 1024  # pixels: a larger shot is made smaller to be compared, and then pixel by pixel in its middle
-ROUNDING = 1 / 6  # squared grey levels: of two images to whole ones
+ROUNDING = 1 / 4  # squared grey levels: more than two images without noise differ by, as they are rounded
+BLOCKS = 4, 16  # pixels: the side of the blocks whose means tell how bright a shot is, the smallest and the largest
+FEW = 16  # of them: with fewer one can't tell
+SURE = 5  # standard errors: by so much shots differ in brightness, where it isn't their noise
 CHANCE = 12  # over the root of the number of pixels: by so much shots may come nearer to each other when moved
 
 
@@ -131,12 +135,43 @@ def displacement(one, other):
     there, here = overlap(one, other, found)
     here_before = overlap(one, other, tuple(-d for d in found))[1]
     after, before = (difference(there, x) for x in (here, here_before))
-    return found if after < (1 - CHANCE / max(1, there.numel()) ** 0.5) * before else (0, 0)
+    return found if after < (1 - CHANCE / max(1, there.numel()) ** 0.5) * before - ROUNDING else (0, 0)
 
 
 def difference(one, other):
     """The mean square of what is left of an image if another one is taken away, as bright and as rich in contrast as
-    leaves the least (by a regression), and ROUNDING, in which images without noise may be alike."""
+    leaves the least: a regression."""
     one, other = (image.double() - image.double().mean() for image in (one, other))
     gain = (one * other).sum() / other.square().sum().clamp(min=1e-9)
-    return (one - gain * other).square().mean() + ROUNDING
+    return (one - gain * other).square().mean()
+
+
+def brightness(shots):
+    """How bright each of a scene's shots (C, H, W) is, and how rich in contrast, as fading and flickering change them.
+
+    Returns their means, and the gains of each over the mean of all, by a regression of the means of blocks, which noise
+    hardly touches: float64 (shots, C, 1, 1). None if noise may explain all that they differ by; gains of 1 if it may
+    explain theirs.
+    """
+    height, width = shots[0].shape[1:]
+    side = min(max(min(height, width) // 8, BLOCKS[0]), BLOCKS[1])
+    if (height // side) * (width // side) < FEW:
+        return None
+    blocks = torch.stack([avg_pool2d(shot.double(), side).flatten(1) for shot in shots])
+    means = blocks.mean(2, keepdim=True)
+    blocks = blocks - means
+    shared = blocks.mean(0)
+    power = shared.square().sum(1, keepdim=True).clamp(min=1e-9)
+    gains = ((blocks * shared).sum(2, keepdim=True) / power).clamp(min=0.1)  # of a black shot nothing can be made
+    noise = (blocks - gains * shared).square().mean(2, keepdim=True).sqrt()
+    brighter = (means - means.mean(0)).abs() > SURE * noise / blocks.shape[2] ** 0.5
+    richer = (gains - 1).abs() > SURE * noise / power.sqrt()
+    if not bool((brighter | richer).any()):
+        return None
+    return means[..., None], torch.where(richer.any(0), gains, 1)[..., None]
+
+
+def as_bright(pixels, known, shot, other):
+    """Pixels (C, H, W) of a scene's `other` shot, as bright as the `shot` is: float32. known: of `brightness`."""
+    means, gains = known
+    return ((pixels - means[other]) * (gains[shot] / gains[other]) + means[shot]).float()

@@ -20,6 +20,7 @@ from ..noise.kinds import (
     with_jpeg,
 )
 from .photos import PairStream, pairs_of, random_crops, softened
+from .shots import as_bright, brightness
 
 MIXED_SHARE, SIGMAS = 0.2, (3, 6, 12, 25)  # of the pairs in `mixed`, and their noise
 CROP = 96  # side of the images of `camera`, `grey` and `correlated`
@@ -238,21 +239,29 @@ def shots(scenes, run):
     """Aligned crops of two different shots of a scene, both drawn anew each time, of lists of every scene's shots.
 
     A scene comes as often as any other. Pairs are (pairs, 3, size, size), size CROP or the scenes' shortest side, and
-    of the shots' dtype; those of one channel have three equal ones.
+    of the shots' dtype; those of one channel have three equal ones. Where a scene fades or flickers, targets are
+    brought to the brightness of their inputs, as a network would else learn to change it, and all targets are float32.
     """
     size = min(CROP, *(min(images[0].shape[1:]) for images in scenes))
+    known = [brightness(images) for images in scenes]
+    dtype = scenes[0][0].dtype
+    dtypes = dtype, torch.float32 if any(known) else dtype
 
     def draw(epoch):
         generator = torch.Generator().manual_seed(stream_seed(run, epoch))
-        pairs = torch.empty(2, run.pairs, 3, size, size, dtype=scenes[0][0].dtype)
+        pairs = tuple(torch.empty(run.pairs, 3, size, size, dtype=dtype) for dtype in dtypes)
         for i in range(run.pairs):
-            images = scenes[int(torch.randint(len(scenes), (), generator=generator))]
+            scene = int(torch.randint(len(scenes), (), generator=generator))
+            images = scenes[scene]
             _, height, width = images[0].shape
             top, left = (int(torch.randint(n - size + 1, (), generator=generator)) for n in (height, width))
             two = torch.randperm(len(images), generator=generator)[:2].tolist()
-            for pair, which in zip(pairs, two, strict=True):
-                pair[i] = images[which][:, top : top + size, left : left + size]
-        return tuple(pairs)
+            crops = [images[which][:, top : top + size, left : left + size] for which in two]
+            if known[scene]:
+                crops[1] = as_bright(crops[1], known[scene], *two)
+            for pair, crop in zip(pairs, crops, strict=True):
+                pair[i] = crop
+        return pairs
 
     return draw
 
