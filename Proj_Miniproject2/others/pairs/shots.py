@@ -1,8 +1,8 @@
 """Training pairs from one's own shots: two or more pictures of each of several scenes, taken from the same place.
 
 Noise2Noise needs no more: the scene is the same, the noise is another, whatever it is. The shots of a scene must show
-it pixel for pixel alike (a tripod, or burst mode) and have one size: from shifted ones a network learns to blur. They may
-fade or flicker, see `brightness`.
+it pixel for pixel alike (a tripod, or burst mode) and have one size: from shifted ones a network learns to blur.
+They may fade or flicker, see `brightness`.
 """
 
 import warnings
