@@ -205,7 +205,7 @@ EXAMPLES = {
         lambda path: imagecodecs.png_decode(path.read_bytes()), ("uint16",), False, (0, 2, 3, 4),
     ),
     "tiff": Example(
-        Tiff, ".tif", write_tiff, read_tiff, ("<u2", ">u2", "<i2", ">i4", ">f4", "<f8"), True, (0, 3),
+        Tiff, ".tif", write_tiff, read_tiff, ("uint8", "<u2", ">u2", "<i2", ">i4", ">f4", "<f8"), True, (0, 3),
         about_tiff, floats=True,
     ),
     "tiff in tiles": Example(

@@ -5,6 +5,7 @@ import logging
 import os
 import struct
 import sys
+import warnings
 import zlib
 
 import imagecodecs
@@ -99,6 +100,200 @@ def test_tiffs_come_out_as_they_were(what, tmp_path):
     assert np.array_equal(found.reshape(pages.shape), expected(pages, not one)) and not np.array_equal(found, array)
 
 
+def smooth(*shape, seed=0, high=30_000):
+    """Waves of other places and colours in each page (..., H, W, C)."""
+    draws = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: shape[-3], : shape[-2]]
+    place = draws.random((*shape[:-3], 1, 1, shape[-1]))
+    waves = np.sin(rows[..., None] * place / 3 + 6 * place) * np.cos(columns[..., None] * place[..., ::-1] / 4)
+    return (high * (0.5 + 0.4 * waves)).astype(np.uint8 if high < 256 else np.uint16)
+
+
+def tags_of(path):
+    """Of each page all that doesn't say where something is."""
+    with tifffile.TiffFile(path) as tiff:
+        places = {273, 279, 324, 325, 330, 34665, 34853}
+        return [{tag.code: tag.value for tag in page.tags if tag.code not in places} for page in tiff.pages]
+
+
+GEO = [
+    (33550, "d", 3, (0.5, 0.5, 0.0), True),
+    (34735, "H", 8, (1, 1, 0, 1, 1024, 0, 1, 1), True),
+    (65001, "B", 5, b"bytes", True),
+    (42112, "s", 0, "<GDALMetadata/>", True),
+]
+PLAIN_TIFFS = {
+    "one page": {"extratags": GEO, "software": "mine", "datetime": "2020:01:01 00:00:00"},
+    "in tiles": {"tile": (16, 32), "compression": "lzw", "predictor": True},
+    "in planes": {"photometric": "rgb", "planarconfig": "separate"},
+    "white is 0": {"photometric": "miniswhite"},
+    "ImageJ": {"imagej": True, "metadata": {"unit": "um", "spacing": 2.5}},
+    "signed": {"dtype": np.int8},
+    "12 bits": {"dtype": np.uint16, "bits": 12},
+} | {f"{bits} bits": {"bits": bits} for bits in range(1, 8)}
+
+
+@pytest.mark.parametrize("what", PLAIN_TIFFS)
+def test_single_pages_are_as_whole(what, tmp_path):
+    """Of 8 bits, as most are, and fewer."""
+    options = {"photometric": "minisblack", "resolution": (3.5, 7), "resolutionunit": "CENTIMETER"} | PLAIN_TIFFS[what]
+    dtype, bits = options.pop("dtype", np.uint8), options.pop("bits", 8)
+    array = values(3, 41, 40) if options["photometric"] == "rgb" else values(41, 40)
+    array = (array >> 7).astype(dtype) if bits == 8 else array >> (3 if bits == 12 else 15 - bits)
+    array, options["bitspersample"] = array.astype(dtype), bits if bits not in (1, 8) else None
+    array = array.astype(bool) if bits == 1 else array
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", array, **options)
+    run(tmp_path)
+    assert tags_of(tmp_path / "out" / "a.tif") == tags_of(tmp_path / "in" / "a.tif")
+    found = tifffile.imread(tmp_path / "out" / "a.tif")
+    shown = np.moveaxis(array, 0, -1) if array.ndim > 2 else array
+    most = 2**bits - 1
+    if bits < 8:
+        shown = expected(np.round(shown * (255 / most)).astype(np.uint8), False)
+        wanted = np.round(shown / 255 * most)
+    else:
+        wanted = expected(shown, False).clip(max=most if bits > 8 else None)
+    assert found.dtype == array.dtype and (found != array).any()
+    assert np.array_equal(found, np.moveaxis(wanted, -1, 0) if array.ndim > 2 else wanted)
+
+
+@pytest.mark.parametrize("high", [250, 30_000])
+@pytest.mark.parametrize("separate", [False, True])
+def test_channels_that_are_no_colours_are_pages(separate, high, tmp_path):
+    """Two dyes; colours and infrared, with transparency and without; five of a satellite; three dyes written as
+    tifffile does by default, which are told from colours by what they show."""
+    dtype = np.uint8 if high < 256 else np.uint16
+    photo = (smooth(48, 64, 1) * (high / 4e4) + smooth(48, 64, 3, seed=1) * (high / 4e5)).astype(dtype)
+    dyes = smooth(48, 64, 6, high=high)
+    kinds = {
+        "two": (dyes[..., :2], "minisblack", None, [[0], [1]]),
+        "five": (dyes[..., :5], "minisblack", None, [[0], [1], [2], [3], [4]]),
+        "infrared": (np.concatenate([photo, dyes[..., :1]], 2), "rgb", ["unspecified"], [[0, 1, 2], [3]]),
+        "clear": (np.concatenate([photo, dyes[..., :2]], 2), "rgb", ["unspecified", "unassalpha"], [[0, 1, 2, 4], [3]]),
+        "photo": (photo, "rgb", None, [[0, 1, 2]]),
+        "dyes": (dyes[..., :3], "rgb", None, [[0], [1], [2]] if separate else [[0, 1, 2]]),
+        "four dyes": (dyes[..., :4], "rgb", None, [[0], [1], [2], [3]] if separate else [[0, 1, 2, 3]]),
+    }
+    (tmp_path / "in").mkdir()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for name, (array, photometric, extra, groups) in kinds.items():
+            path = tmp_path / "in" / f"{name}.tif"
+            written = np.moveaxis(array, 2, 0) if separate else array
+            planar = "separate" if separate else "contig"
+            tifffile.imwrite(path, written, photometric=photometric, planarconfig=planar, extrasamples=extra)
+            tiff = Tiff(path, PLAIN)
+            assert tiff.groups == groups, name
+            pages = [page if page.ndim > 2 else page[..., None] for page in tiff.pages()]
+            assert tiff.count() == len(pages) == len(groups)
+            for page, group in zip(pages, groups, strict=True):
+                assert np.array_equal(page, array[..., group])
+    said = [str(warning.message) for warning in caught]
+    assert all("don't look like colours" in line for line in said) and len(said) == (2 if separate else 0)
+    run(tmp_path)
+    for name, (array, _, _, groups) in kinds.items():
+        found = tifffile.imread(tmp_path / "out" / f"{name}.tif")
+        found = np.moveaxis(found, 0, 2) if separate else found
+        for group in groups:
+            assert np.array_equal(found[..., group].squeeze(), expected(array[..., group].squeeze(), False)), name
+        assert tags_of(tmp_path / "out" / f"{name}.tif") == tags_of(tmp_path / "in" / f"{name}.tif")
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_smaller_copies_are_made_anew(inside, tmp_path):
+    """As OME has them, inside of a page, and as GDAL has them, behind it, with a mask."""
+    array, options = values(2, 64, 96), {"photometric": "minisblack", "metadata": None, "tile": (16, 16)}
+    mask = np.arange(64 * 96).reshape(64, 96) % 5 > 1
+    (tmp_path / "in").mkdir()
+    with tifffile.TiffWriter(tmp_path / "in" / "a.tif") as writer:
+        for page in array:
+            writer.write(page, subifds=2 * inside, **options)
+            for step in (2, 4):
+                writer.write(page[::step, ::step], subfiletype=1, compression="zlib", **options)
+            if not inside:
+                writer.write(mask, subfiletype=4, photometric="mask", metadata=None)
+    run(tmp_path)
+    with tifffile.TiffFile(tmp_path / "out" / "a.tif") as tiff:
+        pages = list(tiff.pages) if not inside else [p for page in tiff.pages for p in (page, *page.pages)]
+        assert [page.shape for page in pages] == [(64, 96), (32, 48), (16, 24), *([(64, 96)] * (not inside))] * 2
+        assert all(page.aspage().is_tiled for page in pages[:3])
+        found = [page.asarray() for page in pages]
+    for start, page in zip((0, len(pages) // 2), expected(array), strict=True):
+        assert np.array_equal(found[start], page)
+        for i, step in ((1, 2), (2, 4)):
+            mean = page.reshape(64 // step, step, 96 // step, step).mean((1, 3))
+            assert np.abs(found[start + i] - mean).max() <= 0.5
+        assert inside or np.array_equal(found[start + 3], mask)
+
+
+def test_pages_that_were_never_taken_are_named(tmp_path, capsys):
+    """Of five frames three are there, of which one is empty."""
+    array = values(5, 31, 20)
+    tifffile.imwrite(tmp_path / "whole.tif", array, ome=True, photometric="minisblack", metadata={"axes": "TYX"})
+    with tifffile.TiffFile(tmp_path / "whole.tif") as tiff:
+        text = tiff.pages[0].description
+    (tmp_path / "in").mkdir()
+    with tifffile.TiffWriter(tmp_path / "in" / "a.tif") as writer:
+        for i in range(3):
+            options = {"photometric": "minisblack", "metadata": None, "compression": "zlib", "rowsperstrip": 31}
+            writer.write(array[i], description=text if not i else None, **options)
+    with tifffile.TiffFile(tmp_path / "in" / "a.tif", mode="r+b") as tiff:
+        for code in (273, 279):
+            tiff.pages[1].aspage().tags[code].overwrite([0])
+    run(tmp_path)
+    assert "a.tif: 3 of its 5 pages are missing, as after a stop: they are left as they are" in capsys.readouterr().err
+    with tifffile.TiffFile(tmp_path / "out" / "a.tif") as tiff:
+        assert tiff.pages[0].description == text
+        found = [page.asarray() for page in tiff.pages]
+    wanted = expected(array)
+    assert np.array_equal(found, [wanted[0], 0 * wanted[1], wanted[2]])
+
+
+def test_no_data_stay(tmp_path):
+    array = smooth(48, 64, 1)[..., 0].astype(np.float32)
+    array[:, :20] = -9999
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", array, extratags=[(42113, "s", 0, "-9999", True)])
+    run(tmp_path)
+    found = tifffile.imread(tmp_path / "out" / "a.tif")
+    assert (found[:, :20] == -9999).all() and (found[:, 20:] != array[:, 20:]).any() and found[:, 20:].min() > -9999
+
+
+@pytest.mark.parametrize(
+    "mode, big", [("RGB", False), ("RGB", True), ("I;16B", False)]
+)  # that has its high bytes first
+def test_a_cameras_data_stay(mode, big, tmp_path):
+    """EXIF's directories, as Pillow writes and reads them."""
+    exif, path = Image.Exif(), tmp_path / "in" / "a.tif"
+    exif[0x010F] = "a camera"
+    exif[0x8769] = {0x9003: "2020:01:01 00:00:00", 0x927C: bytes(range(99)), 0x829A: 0.01}
+    exif[0x8825] = {1: "N", 2: (46.0, 31.0, 0.25)}
+    path.parent.mkdir()
+    image = Image.fromarray(smooth(31, 20, 3, high=250))
+    image = image if mode == "RGB" else Image.frombytes(mode, (20, 31), values(31, 20).tobytes())
+    image.save(path, exif=exif.tobytes(), big_tiff=big)
+
+    def found(path):
+        with Image.open(path) as image:
+            exif = image.getexif()
+            return exif[0x010F], [dict(exif.get_ifd(tag)) for tag in (0x8769, 0x8825)]
+
+    run(tmp_path)
+    before, after = (found(tmp_path / folder / "a.tif") for folder in ("in", "out"))
+    assert before == after and all(after[1]) and after[1][0][0x927C] == bytes(range(99))
+
+
+def test_colours_by_number_come_out_as_colours(tmp_path):
+    image = Image.fromarray(smooth(31, 20, 3, high=250)).quantize(16)
+    (tmp_path / "in").mkdir()
+    image.save(tmp_path / "in" / "a.tif", compression="tiff_lzw")
+    run(tmp_path)
+    with Image.open(tmp_path / "out" / "a.tif") as after:
+        assert after.mode == "RGB" and after.info["compression"] == "tiff_lzw"
+        assert np.array_equal(np.asarray(after), expected(np.asarray(image.convert("RGB")), False))
+
+
 def test_the_pages_of_a_tiff_are_compared(tmp_path):
     array = values(3, 31, 20)
     (tmp_path / "in").mkdir()
@@ -170,24 +365,39 @@ def sizes(path):
             writer.write(values(height, 20), metadata=None)
 
 
-def pyramid(path):
+def rows(path):
+    """What tifffile writes of ImageJ's colours of 16 bits."""
+    tifffile.imwrite(path, values(31, 20, 3), imagej=True)
+
+
+def odd_sizes(path):
     with tifffile.TiffWriter(path) as writer:
         writer.write(values(32, 20), subifds=1)
-        writer.write(values(16, 10), subfiletype=1)
+        writer.write(values(16, 10).astype(np.uint8), subfiletype=1)
+
+
+def promise(path):
+    """A page of a terabyte."""
+    tifffile.imwrite(path, values(31, 20), photometric="minisblack", compression="zlib", rowsperstrip=31)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages[0].tags[256].overwrite(2**20, dtype="I")
+        tiff.pages[0].tags[257].overwrite(2**19, dtype="I")
+        tiff.pages[0].tags[278].overwrite(2**19, dtype="I")
 
 
 BAD = {
     "damaged.tif": (damaged, "page 2 is damaged"),
     "cut.tif": (cut, "page 3 is damaged"),
     "sizes.tif": (sizes, "page 3 has the shape (30, 20) and uint16, but page 1 (31, 20)"),
-    "pyramid.tif": (pyramid, "page 1 is there in several sizes"),
-    "five.tif": (lambda path: tifffile.imwrite(path, values(31, 20, 5), photometric="rgb"), "page 1 has 5 channels"),
+    "rows.tif": (rows, "as tifffile makes of ImageJ's colours of 16 bits"),
+    "odd sizes.tif": (odd_sizes, "page 1 is there in several sizes, of which one is of another kind"),
+    "promise.tif": (promise, "page 1 is damaged: its pixels are not all there"),
+    "short.tif": (lambda path: (cut(path), path.write_bytes(path.read_bytes()[:2000])), "page 2 is damaged"),
     "complex.tif": (lambda path: tifffile.imwrite(path, values(31, 20).astype(complex)), "got complex128"),
     "long.tif": (lambda path: tifffile.imwrite(path, values(31, 20).astype(np.int64)), "got int64"),
-    "bits.tif": (lambda path: tifffile.imwrite(path, values(2, 31, 20) > 9, photometric="minisblack"), "got bool"),
     "cmyk.tif": (
         lambda path: tifffile.imwrite(path, values(31, 20, 4), photometric="separated"),
-        "page 1 has the colours SEPARATED",
+        "page 1 has the colours CMYK",
     ),
     "complex.npy": (lambda path: np.save(path, values(31, 20).astype(complex)), "got complex128"),
     "long.npy": (lambda path: np.save(path, values(31, 20).astype(np.int64)), "got int64"),
