@@ -66,7 +66,7 @@ def test_formats_and_greys_stay(ending, mode, weights, tmp_path):
     assert os.listdir(out) == [source.name]
 
 
-@pytest.mark.parametrize("ending", ["png", "tif", "webp", "jpg"])
+@pytest.mark.parametrize("ending", ["png", "webp", "jpg"])
 def test_profile_and_exif_stay_and_pictures_are_turned_upright(ending, weights, tmp_path):
     """A camera's data: maker, date and place, its own notes, and the size."""
     path, exif = tmp_path / f"a.{ending}", Image.Exif()
@@ -357,7 +357,7 @@ def test_a_full_disk_leaves_no_half_written_file(ending, weights, tmp_path, caps
         printed = refused(capsys, lambda: run(weights, tmp_path / f"a.{ending}", "--out", tmp_path / "out"), 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "[Errno 27]" in printed and not os.listdir(tmp_path / "out")
+    assert "[Errno 27]" in printed and len(printed.splitlines()) == 2 and not os.listdir(tmp_path / "out")
 
 
 @pytest.fixture

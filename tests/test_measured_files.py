@@ -266,7 +266,7 @@ def test_no_data_stay(tmp_path):
 def test_a_cameras_data_stay(mode, big, tmp_path):
     """EXIF's directories, as Pillow writes and reads them."""
     exif, path = Image.Exif(), tmp_path / "in" / "a.tif"
-    exif[0x010F] = "a camera"
+    exif[0x010F], exif[0x0112] = "a camera", 6  # to be turned, as it stays
     exif[0x8769] = {0x9003: "2020:01:01 00:00:00", 0x927C: bytes(range(99)), 0x829A: 0.01}
     exif[0x8825] = {1: "N", 2: (46.0, 31.0, 0.25)}
     path.parent.mkdir()
@@ -277,11 +277,11 @@ def test_a_cameras_data_stay(mode, big, tmp_path):
     def found(path):
         with Image.open(path) as image:
             exif = image.getexif()
-            return exif[0x010F], [dict(exif.get_ifd(tag)) for tag in (0x8769, 0x8825)]
+            return exif[0x010F], exif[0x0112], image.size, [dict(exif.get_ifd(tag)) for tag in (0x8769, 0x8825)]
 
     run(tmp_path)
     before, after = (found(tmp_path / folder / "a.tif") for folder in ("in", "out"))
-    assert before == after and all(after[1]) and after[1][0][0x927C] == bytes(range(99))
+    assert before == after and all(after[3]) and after[3][0][0x927C] == bytes(range(99))
 
 
 def test_colours_by_number_come_out_as_colours(tmp_path):

@@ -2,6 +2,7 @@
 pictures like others."""
 
 import contextlib
+import errno
 import functools
 import math
 import re
@@ -133,10 +134,18 @@ class Tiff:
         return found if found.ndim == 2 else found[..., :3].all(2)
 
     def write(self, pages, path, twice=False, dtype=None):
+        try:
+            self.write_pages(iter(pages), path, twice, dtype)
+        except OSError as error:
+            if error.errno is None:  # NumPy's, of what a disk didn't take
+                raise OSError(errno.EFBIG, f"the disk is full, or takes no larger file: {error}") from error
+            raise
+
+    def write_pages(self, pages, path, twice, dtype):
         import numpy as np
         import tifffile
 
-        pages, directories = iter(pages), []
+        directories = []
         with self.opened() as tiff:
             first = tiff.pages[0]
             size = (1 + twice) * len(tiff.pages) * math.prod(first.shape) * np.dtype(dtype or first.dtype).itemsize
