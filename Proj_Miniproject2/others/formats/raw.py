@@ -1,0 +1,153 @@
+"""RAW files of cameras, read and developed by LibRaw (rawpy): the extra "raw".
+
+What is denoised is what the sensor counted, above its black level, where noise is independent from pixel to pixel. Then
+LibRaw develops it, with the camera's white balance, to a TIFF of 16 bits or a JPEG in sRGB.
+
+LibRaw looks at the picture for how bright it should be, and what is white: both are taken from it as it came, so that
+what is denoised differs by its noise alone.
+"""
+
+from .extras import check_extra
+from .mosaic import apart, groups, in_dtype, together
+
+LARGEST_PERIOD = 12  # of a pattern of colours, in pixels
+WHITE_FROM = 0.75  # LibRaw: if the brightest pixel is above this share of the white level, it is white itself
+BRIGHT = 0.01  # LibRaw: of each channel this share of the pixels may be white
+BINS, DARKEST = 8192, 32  # LibRaw: of the histogram of 16 bits by which it finds that, and where it ends
+QUALITY = 95  # of a JPEG
+
+
+class Raw:
+    """Its pages are the sensor's colours, see `mosaic.groups`: float32, above the black level."""
+
+    ENDINGS = frozenset(".dng .cr2 .cr3 .nef .arw .raf .orf .rw2".split())
+    FOLDERS, AS = frozenset(), dict.fromkeys(ENDINGS, ".tif")
+
+    @staticmethod
+    def is_mine(path, head):
+        return path.suffix.lower() in Raw.ENDINGS and bool(head)
+
+    def __init__(self, path, options):
+        check_extra("is a RAW file", "raw", "rawpy")
+        self.path, self.options = path, options
+
+    def opened(self):
+        """The file, in rawpy. ValueError for one that it can't read, or without a mosaic."""
+        import rawpy
+
+        try:
+            raw = rawpy.imread(str(self.path))
+        except rawpy.LibRawError as error:
+            raise ValueError(f"is damaged, or a RAW file that LibRaw can't read: {message(error)}") from error
+        if raw.raw_type != rawpy.RawType.Flat or raw.raw_pattern is None:
+            raw.close()
+            raise ValueError("holds no mosaic, but colours that were developed in part: develop it first, to a TIFF")
+        return raw
+
+    def count(self):
+        with self.opened() as raw:
+            return len(groups(self.colours(raw)))
+
+    def colours(self, raw):
+        """The pattern of the sensor's colours: rows of letters. ValueError for one that isn't the same everywhere."""
+        import numpy as np
+
+        numbers, names = raw.raw_colors_visible, raw.color_desc.decode()
+        for period in range(1, LARGEST_PERIOD + 1):
+            same = [np.array_equal(turned[period:], turned[:-period]) for turned in (numbers, numbers.T)]
+            if all(same) and min(numbers.shape) >= period:
+                return ["".join(names[k] for k in row) for row in numbers[:period, :period]]
+        raise ValueError(f"has a pattern of {names} that isn't regular: develop it first, to a TIFF")
+
+    def pages(self):
+        with self.opened() as raw:
+            colours, counts = self.colours(raw), above(raw)
+        yield from apart(counts, colours)
+
+    def missing(self, page):
+        return None
+
+    def shown(self):
+        """What came, developed."""
+        with self.opened() as raw:
+            yield self.developed(raw, development(raw))
+
+    def write(self, pages, path, twice=False, dtype=None):
+        """Develop what was made of the sensor's colours. twice: write what `shown` gives, beside something else."""
+        import numpy as np
+
+        if twice:
+            (picture,) = pages
+        else:
+            with self.opened() as raw:
+                how, before = development(raw), above(raw)
+                after = together(pages, self.colours(raw), before)
+                mosaic = raw.raw_image_visible  # LibRaw's own
+                after = in_dtype(after + black(raw), mosaic.dtype)
+                mosaic[:] = np.where(mosaic >= raw.white_level, mosaic, after)  # what is saturated shows no noise
+                picture = self.developed(raw, how)
+        write(picture, path, self.options.quality or QUALITY)
+
+    def developed(self, raw, how):
+        try:
+            return raw.postprocess(output_bps=8 if self.options.jpeg else 16, **how)
+        except Exception as error:  # of a picture that is too small, among others
+            raise ValueError(f"can't be developed by LibRaw: {message(error)}") from error
+
+
+def message(error):
+    """What LibRaw says, which is bytes."""
+    (what,) = error.args or (b"",)
+    return what.decode(errors="replace") if isinstance(what, bytes) else str(what)
+
+
+def black(raw):
+    """The black level of each pixel of a mosaic: float32 (H, W)."""
+    import numpy as np
+
+    return np.array(raw.black_level_per_channel, np.float32)[raw.raw_colors_visible]
+
+
+def above(raw):
+    """What a sensor counted above its black level: float32 (H, W)."""
+    return raw.raw_image_visible - black(raw)
+
+
+def development(raw):
+    """The arguments for `postprocess` with which LibRaw develops a picture as it would by itself, whatever becomes of
+    its noise."""
+    import numpy as np
+
+    brightest = int(above(raw).max())
+    white = raw.white_level - min(raw.black_level_per_channel)
+    # Unlike `white_level`, `user_sat` is above the black level.
+    own_white = {"user_sat": brightest} if WHITE_FROM * white < brightest < white else {}
+    how = {"use_camera_wb": True, "adjust_maximum_thr": 0, "no_auto_bright": True, **own_white}
+    linear = raw.postprocess(gamma=(1, 1), output_bps=16, **how)
+    most = 0
+    for channel in np.moveaxis(linear, 2, 0):
+        brighter = np.bincount(channel.ravel() // (2**16 // BINS), minlength=BINS)[::-1].cumsum()[::-1]
+        enough = np.flatnonzero(brighter > BRIGHT * channel.size)
+        most = max(most, DARKEST, enough[-1] if len(enough) else 0)
+    return how | {"bright": BINS / most}
+
+
+def write(picture, path, quality):
+    """Write a picture uint8 or uint16 (H, W, 3) to a JPEG or a TIFF."""
+    from PIL import Image, ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    if picture.dtype.itemsize == 1:
+        Image.fromarray(picture).save(path, "JPEG", quality=quality, subsampling=0, icc_profile=profile)
+    else:
+        import tifffile
+
+        tifffile.imwrite(
+            path,
+            picture,
+            photometric="rgb",
+            compression="adobe_deflate",
+            predictor=True,
+            iccprofile=profile,
+            metadata=None,
+        )

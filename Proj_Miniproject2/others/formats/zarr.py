@@ -1,0 +1,443 @@
+"""OME-Zarr, 0.4 and 0.5: folders that hold arrays in chunks, of any size, read and written block by block by zarr.
+
+Of each image in the folder the full resolution is denoised, and its other levels are made of it anew: each value is the
+mean of the block of the level before that it stands for. Labels, tables and all metadata are copied byte for byte, so
+axes, chunks, shards, compressors and dtype stay. What no chunk holds, or a chunk of nothing but the fill value, was
+never measured: it stays, too.
+
+A copy is made beside its place and moved there when it is whole. It keeps a list of the blocks that are done, so that
+several processes can share one, and that another run goes on after a crash.
+"""
+
+import contextlib
+import json
+import math
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from .files import read_json
+from .measured import NUMPY_DTYPES
+
+METADATA = {".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
+PART = ".part"  # the ending of the folder beside, in which a copy is made
+LEFT = ".partial"  # of files that zarr itself writes a chunk to, before it takes its name: a crash leaves some
+SIDE = 2048  # pixels: a block has at least as many rows and columns, as what lies around it costs time
+LARGEST = 2**31  # bytes of a chunk, or a shard, which is read and written as a whole
+SLACK = 2**20  # bytes that a chunk of noise may take more than its values
+
+
+def is_zarr(path):
+    """Whether a path is a folder that zarr wrote, or one that is called so."""
+    path = Path(path)
+    return path.is_dir() and (
+        path.suffix.lower() == ".zarr" or any((path / name).is_file() for name in (".zgroup", ".zarray", "zarr.json"))
+    )
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of an image: where its array is, and how many values of the level before make one of its own, for
+    each axis. None for the first."""
+
+    path: str
+    factors: tuple | None
+
+
+@dataclass(frozen=True)
+class Image:
+    """axes: their names, as "tczyx", of which the last two are the rows and the columns."""
+
+    axes: tuple
+    levels: tuple
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is read and written at once: slices of an array, for each axis; `around` has the halo, too."""
+
+    path: str
+    place: tuple
+    around: tuple
+
+    @property
+    def inner(self):
+        """Its place in what is read with it."""
+        pairs = zip(self.place, self.around, strict=True)
+        return tuple(slice(own.start - around.start, own.stop - around.start) for own, around in pairs)
+
+
+class Zarr:
+    """A folder of images. ValueError for what can't be read, or not written as it came; it is named.
+
+    others: the files that hold no part of these images, as names below the folder. stored: for the path of each array
+    of the images the numbers, one for each axis, of the blocks in which there is anything.
+    """
+
+    def __init__(self, path):
+        import zarr
+
+        self.path = Path(path)
+        try:
+            self.root = zarr.open_group(self.path, mode="r", use_consolidated=False)
+        except Exception as error:  # of metadata that are none zarr raises many kinds
+            raise ValueError(f"holds no image of OME-Zarr, or is damaged: {' '.join(str(error).split())}") from error
+        groups = [self.root, *(self.root[name] for name in groups_in(self.path))]
+        self.images = [image for group in groups for image in images_of(group)]
+        if not self.images:
+            raise ValueError("holds no image of OME-Zarr: expected a group with multiscales, not an array alone")
+        arrays = {level.path: self.root[level.path] for image in self.images for level in image.levels}
+        for array in arrays.values():
+            check_array(array)
+        self.others, self.stored = [], {path: set() for path in arrays}
+        for name, size in files_in(self.path):
+            parents = (name[:i] for i, letter in enumerate(name) if letter == "/")
+            array = next((arrays[parent] for parent in parents if parent in arrays), None)
+            place = chunk_of(array, name.removeprefix(f"{array.path}/")) if array else None
+            if place is None:
+                self.others.append(name)
+                continue
+            if size > written_bytes(array) * 1.1 + SLACK:
+                raise ValueError(f"{name} is larger than what it should hold")
+            pairs = zip(place, written_at_once(array), sides_of(array), strict=True)
+            self.stored[array.path].add(tuple(i * n // side for i, n, side in pairs))
+
+    def array(self, image):
+        """The zarr array of an image's full resolution."""
+        return self.root[image.levels[0].path]
+
+    def count(self):
+        """How many planes there are, of all images."""
+        return sum(math.prod(self.array(image).shape[:-2]) for image in self.images)
+
+    def channels(self, image):
+        """How many an image has."""
+        return self.array(image).shape[image.axes.index("c")] if "c" in image.axes else 1
+
+    def blocks(self, image, halo=0, grid=1):
+        """The blocks of an image's full resolution in which something is stored, in a fixed order, and what is around
+        them as far as `halo` pixels, from a multiple of `grid` on."""
+        array = self.array(image)
+        return [block_at(array, place, sides_of(array), halo, grid) for place in sorted(self.stored[array.path])]
+
+    def planes(self, image, block):
+        """The planes of a block: pairs (place in all of its axes but the last two, number of the channel)."""
+        axis = image.axes.index("c") if "c" in image.axes else None
+        for place in product(*(range(s.stop - s.start) for s in block.place[:-2])):
+            yield place, 0 if axis is None else block.place[axis].start + place[axis]
+
+    def read(self, block):
+        """A block and what is around it: a NumPy array, and which of its values are `unmeasured`."""
+        values = read(self.root[block.path], block.path, block.around)
+        return values, unmeasured(self.root[block.path], block, values)
+
+    def samples(self, image, channel, number=16, side=512):
+        """Squares of some planes of a channel, spread over all that is stored: yields arrays (H, W)."""
+        array, blocks = self.array(image), self.blocks(image)
+        axis = image.axes.index("c") if "c" in image.axes else None
+        own = [b for b in blocks if axis is None or b.place[axis].start <= channel < b.place[axis].stop]
+        for block in own[:: max(1, len(own) // number)]:
+            place = [slice(middle := (s.start + s.stop) // 2, middle + 1) for s in block.place[:-2]]
+            if axis is not None:
+                place[axis] = slice(channel, channel + 1)
+            for s in block.place[-2:]:
+                start = s.start + max(0, s.stop - s.start - side) // 2
+                place.append(slice(start, min(start + side, s.stop)))
+            yield read(array, array.path, tuple(place))[(0,) * (array.ndim - 2)]
+
+
+def read(array, path, place):
+    """Some of a zarr array's values."""
+    try:
+        return array[place]
+    except Exception as error:  # every codec raises its own
+        where = ", ".join(f"{s.start} to {s.stop}" for s in place)
+        raise ValueError(f"{path} is damaged in {where}: {' '.join(str(error).split())}") from error
+
+
+def files_in(folder, above=(), name=""):
+    """The files in a folder and those in it, links followed: their names below it, and sizes. ValueError for a link
+    that leads back to where it is, and for what is no file."""
+    found = os.stat(folder)
+    here = found.st_dev, found.st_ino
+    if here in above:
+        raise ValueError(f"{name.rstrip('/')} is a link that leads back to a folder above it")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from files_in(entry.path, (*above, here), f"{name}{entry.name}/")
+            elif entry.is_file():
+                yield name + entry.name, entry.stat().st_size
+            else:
+                raise ValueError(f"{name}{entry.name} is no file, or a link to none")
+
+
+def groups_in(folder):
+    """The names of all groups in a folder but the first."""
+    for name, _ in files_in(folder):
+        name, _, last = name.rpartition("/")
+        if name and (last == ".zgroup" or (last == "zarr.json" and node_type(folder / name / last) == "group")):
+            yield name
+
+
+def node_type(path):
+    """What a file of metadata says to belong to: a group or an array; None if it's damaged."""
+    try:
+        return read_json(path)["node_type"]
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What the metadata say
+
+
+def images_of(group):
+    """The images whose metadata a group holds, but for labels."""
+    about = group.attrs.asdict()
+    about = about.get("ome", about)  # 0.5 has all of its own in there
+    if not isinstance(about, dict) or "image-label" in about or "labels" in group.path.split("/"):
+        return
+    scales = about.get("multiscales", [])
+    where = group.path or "the zarr"
+    if not isinstance(scales, list):
+        raise ValueError(f"{where} has multiscales that are no list")
+    seen = set()
+    for scale in scales:
+        try:
+            paths = [dataset["path"] for dataset in scale["datasets"]]
+            axes = scale.get("axes", "tczyx")  # as before 0.3
+            axes = tuple(axis["name"] if isinstance(axis, dict) else axis for axis in axes)
+            steps = [scale_of(dataset, len(axes)) for dataset in scale["datasets"]]
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"{where} has multiscales that can't be read: {error!r}") from error
+        if axes[-2:] != ("y", "x"):
+            raise ValueError(f"{where} has the axes {', '.join(map(str, axes))}: expected the last two to be y, x")
+        if not paths or paths[0] in seen:
+            continue
+        seen |= {*paths}
+        yield Image(axes, tuple(levels_of(group, paths, steps, len(axes))))
+
+
+def scale_of(dataset, axes):
+    """How far apart a level's values are, for each axis; None where it isn't said."""
+    for change in dataset.get("coordinateTransformations", ()):
+        if change.get("type") == "scale" and len(change["scale"]) == axes:
+            return [float(step) for step in change["scale"]]
+    return None
+
+
+def levels_of(group, paths, steps, axes):
+    before = None
+    for path, step in zip(paths, steps, strict=True):
+        try:
+            array = group[path]
+            shape = array.shape
+        except Exception as error:  # there is none, or zarr can't read what it says
+            raise ValueError(f"{group.path or 'the zarr'} has no array {path!r}: {error}") from error
+        if len(shape) != axes or 0 in shape:
+            raise ValueError(f"{array.path} has the shape {shape}: expected {axes} axes, and no empty one")
+        factors = None
+        if before:
+            ratios = [1 if not a or not b else b / a for a, b in zip(before[1] or (), step or (), strict=False)]
+            factors = tuple(
+                factor_of(array.path, *sizes, ratio)
+                for *sizes, ratio in zip(before[0], shape, ratios or [0] * axes, strict=True)
+            )
+        yield Level(array.path, factors)
+        before = shape, step
+
+
+def factor_of(path, before, size, ratio):
+    """By which whole number an axis of a level is shorter than before: as the metadata say, if that fits the sizes."""
+    for factor in (round(ratio) if math.isfinite(ratio) else 0, round(before / size), 1):
+        if factor >= 1 and size in (before // factor, -(-before // factor)):
+            return factor
+    raise ValueError(
+        f"{path} has an axis of {size} made of {before}: expected levels that are smaller by whole factors"
+    )
+
+
+def check_array(array):
+    """ValueError for one that can't be denoised, or whose chunks can't be held in memory."""
+    if array.dtype.name not in NUMPY_DTYPES:
+        raise ValueError(f"{array.path} holds {array.dtype}: expected {', '.join(NUMPY_DTYPES)}")
+    if written_bytes(array) > LARGEST:
+        expected = f"expected {LARGEST / 2**30:.3g} at most"
+        raise ValueError(f"{array.path} has chunks of {written_bytes(array) / 2**30:.3g} GiB: {expected}")
+
+
+def written_at_once(array):
+    """The sides of an array's shards, or of its chunks if it has none."""
+    return array.shards or array.chunks
+
+
+def written_bytes(array):
+    return math.prod(written_at_once(array)) * array.dtype.itemsize
+
+
+def sides_of(array):
+    """The sides of an array's blocks: of a chunk or shard, but with as many rows and columns of these as make SIDE."""
+    unit = written_at_once(array)
+    return (*unit[:-2], *(max(1, SIDE // n) * n for n in unit[-2:]))
+
+
+def chunk_of(array, name):
+    """The numbers of the chunk or shard in a file of an array's folder; None for another file."""
+    place = tuple(map(int, re.findall(r"\d+", name)))
+    if len(place) != array.ndim or name.rpartition("/")[2] in METADATA:
+        return None
+    sizes = zip(place, array.shape, written_at_once(array), strict=True)
+    inside = all(i * n < size for i, size, n in sizes)
+    return place if inside and array.metadata.encode_chunk_key(place) == name else None
+
+
+def block_at(array, place, sides, halo=0, grid=1):
+    """The block of an array of that number, for each axis, among those of such sides."""
+    own = [slice(i * n, min((i + 1) * n, size)) for i, n, size in zip(place, sides, array.shape, strict=True)]
+    around = own[:-2]
+    for s, size in zip(own[-2:], array.shape[-2:], strict=True):
+        around.append(slice(max(0, s.start - halo) // grid * grid, min(s.stop + halo, size)))
+    return Block(array.path, tuple(own), tuple(around))
+
+
+def unmeasured(array, block, values):
+    """Which of a block's values, with what is around them, lie in a chunk that has nothing but the fill value: bool."""
+    import numpy as np
+
+    fill = 0 if array.fill_value is None else array.fill_value
+    same = np.isnan(values) if fill != fill else values == fill
+    bounds = [
+        [0, *range(n - s.start % n, s.stop - s.start, n), s.stop - s.start]
+        for s, n in zip(block.around, array.chunks, strict=True)
+    ]
+    for axis, (*starts, _) in enumerate(bounds):
+        same = np.logical_and.reduceat(same, starts, axis)
+    for axis, edges in enumerate(bounds):
+        same = np.repeat(same, np.diff(edges), axis)
+    return same
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Writing
+
+
+class Copy:
+    """What becomes of a zarr at `output`, until it is whole.
+
+    about: what the run depends on, as JSON holds it: with `resume` a copy goes on if it was begun with the same.
+    share: this process's number, and how many there are. wait: returns when all have called it.
+    """
+
+    def __init__(self, source, output, about, resume=False, share=(0, 1), wait=lambda: None):
+        import zarr
+
+        self.source, self.output, self.share, self.wait = source, Path(output), share, wait
+        self.beside = self.output.with_name(self.output.name + PART)
+        self.folder = self.beside / "zarr"
+        if share[0] == 0:
+            self.begin(about, resume)
+        wait()
+        self.done = {line for path in self.beside.glob("*.done") for line in path.read_text().splitlines()}
+        self.journal = open(self.beside / f"{share[0]} of {share[1]}.done", "a", encoding="utf-8")
+        wait()  # so that nobody reads what another one adds
+        self.root = zarr.open_group(self.folder, mode="r+", use_consolidated=False)
+
+    def begin(self, about, resume):
+        """Copy all but what is denoised, unless that has been done."""
+        note, about = self.beside / "about.json", json.dumps(about)
+        if resume and note.is_file() and note.read_text(encoding="utf-8") == about:
+            return
+        if self.beside.exists():
+            shutil.rmtree(self.beside)
+        for name in self.source.others:
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.source.path / name, self.folder / name)
+        note.write_text(about, encoding="utf-8")
+
+    def own(self, blocks):
+        """Those of blocks that aren't done, this process's share."""
+        number, processes = self.share
+        return [block for block in blocks if name_of(block) not in self.done][number::processes]
+
+    def write(self, block, values):
+        """Put values in a block's place, and remember that once they are on the disk."""
+        array = self.root[block.path]
+        array[block.place] = values
+        pairs = zip(block.place, written_at_once(array), strict=True)
+        for place in product(*(range(s.start // n, -(-s.stop // n)) for s, n in pairs)):
+            flush(self.folder / array.path / array.metadata.encode_chunk_key(place))
+        self.journal.write(name_of(block) + "\n")
+        self.journal.flush()
+
+    def build_levels(self, image):
+        """Make an image's other levels of its first; all processes together, when all blocks of that are there."""
+        below = self.root[image.levels[0].path]
+        places = [block.place for block in self.source.blocks(image)]
+        for level in image.levels[1:]:
+            self.wait()
+            array, numbers = self.root[level.path], set()
+            unit = written_at_once(array)
+            for place in places:
+                spans = zip(place, level.factors, unit, array.shape, strict=True)
+                numbers |= {*product(*(range(*chunks_in(s, factor, n, size)) for s, factor, n, size in spans))}
+            blocks = [block_at(array, place, unit) for place in sorted(numbers)]
+            for block in self.own(blocks):
+                sizes = zip(block.place, level.factors, below.shape, strict=True)
+                wider = tuple(slice(s.start * factor, min(s.stop * factor, size)) for s, factor, size in sizes)
+                values = read(below, below.path, wider)
+                self.write(block, means(values, level.factors, array.dtype))
+            below, places = array, [block.place for block in blocks]
+
+    def finish(self):
+        """Move the copy to its place; what is there, goes. All processes together."""
+        self.journal.close()
+        self.wait()
+        if self.share[0] == 0:
+            for path in self.folder.rglob(f"*{LEFT}"):  # of a crash in the midst of a chunk
+                path.unlink()
+            old = self.beside / "old"
+            if self.output.exists() and not old.exists():
+                os.rename(self.output, old)
+            os.rename(self.folder, self.output)
+            shutil.rmtree(self.beside)
+        self.wait()
+
+    def forget(self):
+        """Away with what was made so far."""
+        self.journal.close()
+        shutil.rmtree(self.beside, ignore_errors=True)
+
+
+def name_of(block):
+    """A block in a line of the list of what is done."""
+    return f"{block.path} {' '.join(f'{s.start}:{s.stop}' for s in block.place)}"
+
+
+def flush(path):
+    """Have what was written to a file on the disk; a chunk of the fill value alone has none."""
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def chunks_in(place, factor, side, size):
+    """The first chunk, and the one after the last, of an axis of a level with something of a slice of that before."""
+    return min(place.start // factor, size - 1) // side, min((place.stop - 1) // factor, size - 1) // side + 1
+
+
+def means(values, factors, dtype):
+    """The means of an array's blocks of the sides `factors`, the last of an axis may be smaller, rounded if the dtype
+    holds integers."""
+    import numpy as np
+
+    result = values.astype(np.float64)
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            starts = np.arange(0, result.shape[axis], factor)
+            counts = np.diff(starts, append=result.shape[axis])
+            shape = [-1 if i == axis else 1 for i in range(result.ndim)]
+            result = np.add.reduceat(result, starts, axis) / counts.reshape(shape)
+    return (np.rint(result) if dtype.kind in "iu" else result).astype(dtype)
