@@ -10,18 +10,13 @@ from .npy import Npy
 from .pictures import FORMATS as PILLOWS
 from .pictures import Picture, is_photo
 from .png import Png
+from .raw import Raw
 from .tiff import Tiff
+from .zarr import Zarr
 
-FORMATS = (
-    Npy,
-    Fits,
-    Mrc,
-    Nifti,
-    Dicom,
-    Png,
-    Tiff,
-    Picture,
-)  # the first whose it is takes it: a PNG of 8 bits is a `Picture`
+FORMATS = (  # the first whose it is takes it: a PNG of 8 bits is a `Picture`
+    *(Npy, Fits, Mrc, Nifti, Dicom, Zarr, Png, Raw, Tiff, Picture),
+)
 HEAD = 4096  # bytes
 ENDINGS = frozenset().union(*(kind.ENDINGS for kind in FORMATS))
 FOLDERS = frozenset().union(*(kind.FOLDERS for kind in FORMATS))

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from .files import read_json
-from .measured import NUMPY_DTYPES
+from .arrays import NUMPY_DTYPES
+from .extras import check_extra
+from .files import flush, read_json
 
 METADATA = {".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
 PART = ".part"  # the ending of the folder beside, in which a copy is made
@@ -28,14 +29,6 @@ LEFT = ".partial"  # of files that zarr itself writes a chunk to, before it take
 SIDE = 2048  # pixels: a block has at least as many rows and columns, as what lies around it costs time
 LARGEST = 2**31  # bytes of a chunk, or a shard, which is read and written as a whole
 SLACK = 2**20  # bytes that a chunk of noise may take more than its values
-
-
-def is_zarr(path):
-    """Whether a path is a folder that zarr wrote, or one that is called so."""
-    path = Path(path)
-    return path.is_dir() and (
-        path.suffix.lower() == ".zarr" or any((path / name).is_file() for name in (".zgroup", ".zarray", "zarr.json"))
-    )
 
 
 @dataclass(frozen=True)
@@ -77,10 +70,17 @@ class Zarr:
     of the images the numbers, one for each axis, of the blocks in which there is anything.
     """
 
-    def __init__(self, path):
+    ENDINGS, FOLDERS, AS = frozenset(), frozenset({".zarr"}), {}
+
+    @staticmethod
+    def is_mine(path, head):
+        return path.is_dir() and path.suffix.lower() in Zarr.FOLDERS
+
+    def __init__(self, path, options):
+        check_extra("is an OME-Zarr", "zarr", "zarr")
         import zarr
 
-        self.path = Path(path)
+        self.path = path
         try:
             self.root = zarr.open_group(self.path, mode="r", use_consolidated=False)
         except Exception as error:  # of metadata that are none zarr raises many kinds
@@ -113,6 +113,62 @@ class Zarr:
         """How many planes there are, of all images."""
         return sum(math.prod(self.array(image).shape[:-2]) for image in self.images)
 
+    def pages(self):
+        import numpy as np
+
+        for image in self.images:
+            for place in np.ndindex(self.array(image).shape[:-2]):
+                yield read(self.array(image), image.levels[0].path, place)
+
+    def missing(self, page):
+        """As `unmeasured` says."""
+        image = next(image for image in self.images if self.array(image).shape[-2:] == page.shape)
+        whole = tuple(slice(0, n) for n in page.shape)
+        array = self.array(image)
+        return unmeasured(page, array.fill_value, array.chunks[-2:], whole)
+
+    def write(self, pages, path, twice=False, dtype=None):
+        """As `begin`, and with pages; what is larger than memory is for `Copy`."""
+        import numpy as np
+
+        root, pages = self.begin(path, twice, dtype), iter(pages)
+        for image in self.images:
+            array = root[image.levels[0].path]
+            for place in np.ndindex(array.shape[:-2]):
+                array[place] = next(pages)
+            places = [block_at(array, number, sides_of(array)).place for number in numbers_of(array)]
+            for below, level, blocks in levels_above(root, image, places):
+                for block in blocks:
+                    root[level.path][block.place] = level_of(below, level, block)
+
+    def begin(self, folder, twice=False, dtype=None):
+        """A copy of all but what the images' arrays hold, which may be of twice as many columns, or of another dtype:
+        its zarr group, to be written to."""
+        import zarr
+
+        widths = {}
+        for image in self.images:
+            for level, before in zip(image.levels, (None, *image.levels[:-1]), strict=True):
+                width = self.root[level.path].shape[-1]
+                if before:
+                    old, factor = self.root[before.path].shape[-1], level.factors[-1]
+                    new = widths[before.path]
+                    widths[level.path] = new // factor if width == old // factor else -(-new // factor)
+                else:
+                    widths[level.path] = (1 + twice) * width
+        for name in self.others:
+            new = folder / name
+            new.parent.mkdir(parents=True, exist_ok=True)
+            where, _, last = name.rpartition("/")
+            if (twice or dtype) and last in METADATA:
+                array = widths.get(where) if last in (".zarray", "zarr.json") else None
+                about = changed(read_json(self.path / name), array, dtype)
+                if last != ".zmetadata":
+                    new.write_text(json.dumps(about), encoding="utf-8")
+            else:
+                shutil.copyfile(self.path / name, new)
+        return zarr.open_group(folder, mode="r+", use_consolidated=False)
+
     def channels(self, image):
         """How many an image has."""
         return self.array(image).shape[image.axes.index("c")] if "c" in image.axes else 1
@@ -132,7 +188,8 @@ class Zarr:
     def read(self, block):
         """A block and what is around it: a NumPy array, and which of its values are `unmeasured`."""
         values = read(self.root[block.path], block.path, block.around)
-        return values, unmeasured(self.root[block.path], block, values)
+        array = self.root[block.path]
+        return values, unmeasured(values, array.fill_value, array.chunks, block.around)
 
     def samples(self, image, channel, number=16, side=512):
         """Squares of some planes of a channel, spread over all that is stored: yields arrays (H, W)."""
@@ -304,15 +361,19 @@ def block_at(array, place, sides, halo=0, grid=1):
     return Block(array.path, tuple(own), tuple(around))
 
 
-def unmeasured(array, block, values):
-    """Which of a block's values, with what is around them, lie in a chunk that has nothing but the fill value: bool."""
+def numbers_of(array):
+    """Those of all blocks of an array."""
+    return product(*(range(-(-n // side)) for n, side in zip(array.shape, sides_of(array), strict=True)))
+
+
+def unmeasured(values, fill, chunks, place):
+    """Which values of a place in an array lie in a chunk that has nothing but the fill value: bool."""
     import numpy as np
 
-    fill = 0 if array.fill_value is None else array.fill_value
+    fill = 0 if fill is None else fill
     same = np.isnan(values) if fill != fill else values == fill
     bounds = [
-        [0, *range(n - s.start % n, s.stop - s.start, n), s.stop - s.start]
-        for s, n in zip(block.around, array.chunks, strict=True)
+        [0, *range(n - s.start % n, s.stop - s.start, n), s.stop - s.start] for s, n in zip(place, chunks, strict=True)
     ]
     for axis, (*starts, _) in enumerate(bounds):
         same = np.logical_and.reduceat(same, starts, axis)
@@ -325,37 +386,107 @@ def unmeasured(array, block, values):
 # Writing
 
 
-class Copy:
-    """What becomes of a zarr at `output`, until it is whole.
+def changed(about, width, dtype):
+    """The metadata of a group or, where there is a width, of an array, with that and a dtype, if any. What says the
+    same for all of a zarr in one place isn't true of it any more."""
+    about.pop("consolidated_metadata", None)
+    if width is not None:
+        about["shape"][-1] = width
+    if width is not None and dtype:
+        import numpy as np
 
-    about: what the run depends on, as JSON holds it: with `resume` a copy goes on if it was begun with the same.
-    share: this process's number, and how many there are. wait: returns when all have called it.
+        dtype = np.dtype(dtype)
+        if "dtype" in about:  # zarr 2
+            about["dtype"] = dtype.str
+        else:
+            about["data_type"] = dtype.name
+            about["codecs"] = little_endian(about["codecs"])
+    return about
+
+
+def little_endian(codecs):
+    """Codecs of zarr 3, which for bytes don't say it."""
+    if isinstance(codecs, list):
+        return [little_endian(codec) for codec in codecs]
+    about = codecs.get("configuration", {})
+    about |= {key: little_endian(about[key]) for key in ("codecs",) if key in about}
+    return codecs | {"configuration": {"endian": "little"} | about} if codecs["name"] == "bytes" else codecs
+
+
+def levels_above(root, image, places):
+    """An image's other levels, made of the first, where `places` were written: yields (array of the level before,
+    level, blocks). Each must be written before the next is asked for."""
+    below = root[image.levels[0].path]
+    for level in image.levels[1:]:
+        array, numbers = root[level.path], set()
+        unit = written_at_once(array)
+        for place in places:
+            spans = zip(place, level.factors, unit, array.shape, strict=True)
+            numbers |= {*product(*(range(*chunks_in(s, factor, n, size)) for s, factor, n, size in spans))}
+        blocks = [block_at(array, number, unit) for number in sorted(numbers)]
+        yield below, level, blocks
+        below, places = array, [block.place for block in blocks]
+
+
+def level_of(below, level, block):
+    """What a block of a level holds, of the array of the level before."""
+    sizes = zip(block.place, level.factors, below.shape, strict=True)
+    wider = tuple(slice(s.start * factor, min(s.stop * factor, size)) for s, factor, size in sizes)
+    return means(read(below, below.path, wider), level.factors, below.dtype)
+
+
+def raise_it(error):
+    """What a single process agrees on."""
+    if error:
+        raise error
+
+
+class Copy:
+    """What becomes of a zarr at `output`, block by block, until it is whole.
+
+    about: what the run depends on, as JSON holds it: with `resume` a copy goes on if it was begun with the same. share:
+    this process's number, and how many there are. All of them go through the same steps, and agree after each:
+    agree(error) waits for all, and raises in each if it went wrong in any.
     """
 
-    def __init__(self, source, output, about, resume=False, share=(0, 1), wait=lambda: None):
+    def __init__(self, source, output, about, resume=False, dtype=None, share=(0, 1), agree=raise_it):
         import zarr
 
-        self.source, self.output, self.share, self.wait = source, Path(output), share, wait
+        self.source, self.share, self.agree = source, share, agree
+        self.output = Path(os.path.realpath(output))
         self.beside = self.output.with_name(self.output.name + PART)
-        self.folder = self.beside / "zarr"
-        if share[0] == 0:
-            self.begin(about, resume)
-        wait()
-        self.done = {line for path in self.beside.glob("*.done") for line in path.read_text().splitlines()}
+        self.folder = self.beside / self.output.name
+        with self.step():
+            if share[0] == 0:
+                self.begin(json.dumps(about), resume, dtype)
+        with self.step():
+            self.done = {line for path in self.beside.glob("*.done") for line in path.read_text().splitlines()}
         self.journal = open(self.beside / f"{share[0]} of {share[1]}.done", "a", encoding="utf-8")
-        wait()  # so that nobody reads what another one adds
         self.root = zarr.open_group(self.folder, mode="r+", use_consolidated=False)
 
-    def begin(self, about, resume):
+    @contextlib.contextmanager
+    def step(self):
+        """Something that all processes do before one goes on. What is damaged can't be done later, either: then all of
+        the copy goes."""
+        error = None
+        try:
+            yield
+        except Exception as caught:
+            error = caught
+        try:
+            self.agree(error)
+        except ValueError:
+            shutil.rmtree(self.beside, ignore_errors=True)
+            raise
+
+    def begin(self, about, resume, dtype):
         """Copy all but what is denoised, unless that has been done."""
-        note, about = self.beside / "about.json", json.dumps(about)
+        note = self.beside / "about.json"
         if resume and note.is_file() and note.read_text(encoding="utf-8") == about:
             return
         if self.beside.exists():
             shutil.rmtree(self.beside)
-        for name in self.source.others:
-            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.source.path / name, self.folder / name)
+        self.source.begin(self.folder, dtype=dtype)
         note.write_text(about, encoding="utf-8")
 
     def own(self, blocks):
@@ -369,58 +500,35 @@ class Copy:
         array[block.place] = values
         pairs = zip(block.place, written_at_once(array), strict=True)
         for place in product(*(range(s.start // n, -(-s.stop // n)) for s, n in pairs)):
-            flush(self.folder / array.path / array.metadata.encode_chunk_key(place))
+            with contextlib.suppress(FileNotFoundError):  # a chunk of nothing but the fill value has no file
+                flush(self.folder / array.path / array.metadata.encode_chunk_key(place))
         self.journal.write(name_of(block) + "\n")
         self.journal.flush()
 
     def build_levels(self, image):
-        """Make an image's other levels of its first; all processes together, when all blocks of that are there."""
-        below = self.root[image.levels[0].path]
+        """Make an image's other levels of its first."""
         places = [block.place for block in self.source.blocks(image)]
-        for level in image.levels[1:]:
-            self.wait()
-            array, numbers = self.root[level.path], set()
-            unit = written_at_once(array)
-            for place in places:
-                spans = zip(place, level.factors, unit, array.shape, strict=True)
-                numbers |= {*product(*(range(*chunks_in(s, factor, n, size)) for s, factor, n, size in spans))}
-            blocks = [block_at(array, place, unit) for place in sorted(numbers)]
-            for block in self.own(blocks):
-                sizes = zip(block.place, level.factors, below.shape, strict=True)
-                wider = tuple(slice(s.start * factor, min(s.stop * factor, size)) for s, factor, size in sizes)
-                values = read(below, below.path, wider)
-                self.write(block, means(values, level.factors, array.dtype))
-            below, places = array, [block.place for block in blocks]
+        for below, level, blocks in levels_above(self.root, image, places):
+            with self.step():
+                for block in self.own(blocks):
+                    self.write(block, level_of(below, level, block))
 
     def finish(self):
-        """Move the copy to its place; what is there, goes. All processes together."""
+        """Move the copy to its place; what is there, goes."""
         self.journal.close()
-        self.wait()
-        if self.share[0] == 0:
-            for path in self.folder.rglob(f"*{LEFT}"):  # of a crash in the midst of a chunk
-                path.unlink()
-            old = self.beside / "old"
-            if self.output.exists() and not old.exists():
-                os.rename(self.output, old)
-            os.rename(self.folder, self.output)
-            shutil.rmtree(self.beside)
-        self.wait()
-
-    def forget(self):
-        """Away with what was made so far."""
-        self.journal.close()
-        shutil.rmtree(self.beside, ignore_errors=True)
+        with self.step():
+            if self.share[0] == 0:
+                for path in self.folder.rglob(f"*{LEFT}"):  # of a crash in the midst of a chunk
+                    path.unlink()
+                if self.output.exists():
+                    os.rename(self.output, self.beside / "old")
+                os.rename(self.folder, self.output)
+                shutil.rmtree(self.beside)
 
 
 def name_of(block):
     """A block in a line of the list of what is done."""
     return f"{block.path} {' '.join(f'{s.start}:{s.stop}' for s in block.place)}"
-
-
-def flush(path):
-    """Have what was written to a file on the disk; a chunk of the fill value alone has none."""
-    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 def chunks_in(place, factor, side, size):
