@@ -5,6 +5,7 @@ import contextlib
 import logging
 import sys
 import warnings
+from datetime import timedelta
 
 try:
     from .commands import ablate, denoise, evaluate, export, pairs, plot, train
@@ -23,6 +24,8 @@ COMMANDS = {
     "export": export,
     "ablate": ablate,
 }
+# What several processes share, and how long one of them may wait for another.
+TOGETHER = {"train": None, "denoise": timedelta(days=7)}
 EXTRAS = {"matplotlib": "figures", "onnx": "export", "onnx_ir": "export", "onnxscript": "export"}  # else "photos"
 
 
@@ -40,8 +43,8 @@ def main(args=None):
     with processes.only_first_speaks():
         args = parser.parse_args(args)
     try:
-        with processes.only_first_speaks(), short_warnings(args), processes.group():
-            if processes.processes() > 1 and args.command != "train":
+        with processes.only_first_speaks(), short_warnings(args), processes.group(TOGETHER.get(args.command)):
+            if processes.processes() > 1 and args.command not in TOGETHER:
                 raise ValueError("uses all cores in one process: run it without torchrun")
             COMMANDS[args.command].main(args)
     except ModuleNotFoundError as error:

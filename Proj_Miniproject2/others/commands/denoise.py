@@ -16,25 +16,43 @@ Thumbs.db, .DS_Store, desktop.ini) are passed over.
 """
 
 import time
+import warnings
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 from ...model import check_int
+from ..api.blocks import denoise_blocks
 from ..api.denoising import check_strength, chosen, denoise_array
-from ..formats import Options
+from ..formats import PLAIN, Options
 from ..formats.files import Incomplete, check_outputs, whole_path
 from ..formats.folders import is_sidecar
+from ..formats.mosaic import PATTERNS, Mosaic, colours_of, is_mosaic
 from ..formats.opening import ending_of, is_picture, name_out, open_picture, picture_paths, with_ending
 from ..formats.pictures import WEBP_QUALITY
 from ..formats.progress import progress
+from ..formats.zarr import Copy, Zarr
 from ..networks import NETWORKS
+from ..training import processes
 from . import add_overwrite, add_views
+
+# What a copy of a zarr that was begun may differ in from the run that goes on with it.
+ELSEWHERE = {"command", "images", "out", "compare", "overwrite", "resume", "quality", "developed"}
 
 
 def denoise_picture(models, picture, output, progress, strength):
     """Denoise all pages of what `open_picture` gives, and write them to a file like it."""
     with whole_path(output) as new:
         picture.write((denoise_page(models, picture, page, progress, strength) for page in picture.pages()), new)
+
+
+def denoise_array_by_blocks(models, picture, output, progress, args):
+    """Denoise a zarr, together with all other processes; with --resume go on with what a run with the same options
+    left."""
+    about = {name: str(value) for name, value in vars(args).items() if name not in ELSEWHERE}
+    share = processes.rank(), processes.processes()
+    copy = Copy(picture, output, about, args.resume, share=share, together=processes.together)
+    denoise_blocks(models, picture, copy, progress, args.strength)
 
 
 def denoise_page(models, picture, page, progress, strength):
@@ -44,9 +62,21 @@ def denoise_page(models, picture, page, progress, strength):
     return result
 
 
+def opened(file, options, mosaic):
+    """As `open_picture`; mosaic: the pattern of those that its pages are, if they are any. One that seems to be in one
+    is named."""
+    picture = open_picture(file, options)
+    if mosaic:
+        return Mosaic(picture, colours_of(mosaic))
+    if not isinstance(picture, Zarr) and is_mosaic(next(picture.pages())):
+        text = "seems to be a mosaic of a sensor's colours, of which the network sees the pattern, not the picture"
+        warnings.warn(f"{file} {text}: see --mosaic", stacklevel=2)
+    return picture
+
+
 def compare(picture, output):
     """Write the pages of a picture beside those of `output`, which was made of it."""
-    pages = zip(picture.pages(), open_picture(output).pages(), strict=True)
+    pages = zip(getattr(picture, "shown", picture.pages)(), open_picture(output).pages(), strict=True)
     with whole_path(compared(output)) as new:
         picture.write((side_by_side(*both) for both in pages), new, twice=True)
 
@@ -58,7 +88,7 @@ def side_by_side(before, after):
     return np.concatenate([before[..., : after.shape[2]] if after.ndim > 2 else before, after], 1)
 
 
-def plan(images, out, compare):
+def plan(images, out, compare, options=PLAIN):
     """Which file becomes which: a dict {output: input}. And a list of the OSErrors of what can't be read of folders.
 
     FileNotFoundError for an image that isn't there, ValueError for two that have one output.
@@ -70,7 +100,7 @@ def plan(images, out, compare):
         is_folder = path.is_dir() and not is_picture(path)
         for file in pictures(path, out, errors.append) if is_folder else [path]:
             name = file.relative_to(path) if is_folder else Path(file.name)
-            output = out / name_out(name)
+            output = out / name_out(name, options)
             for target in targets(output, compare):
                 if not taken.setdefault(target, file).samefile(file):
                     raise ValueError(f"{taken[target]} and {file} would both be written to {target}")
@@ -119,6 +149,19 @@ def add_arguments(parser):
         help=f"The quality of JPEGs and lossy WebPs, from 1 to 100, instead of the JPEG's own, or {WEBP_QUALITY}.",
     )
     parser.add_argument(
+        "--as",
+        dest="developed",
+        choices=("tiff", "jpeg"),
+        default="tiff",
+        help="What RAW files are developed to (%(default)s, of 16 bits).",
+    )
+    parser.add_argument(
+        "--mosaic",
+        choices=PATTERNS,
+        help="The pictures are mosaics of a sensor's colours, as cameras for one shot in colour write them to FITS and "
+        "TIFF, with this pattern: each colour is denoised apart.",
+    )
+    parser.add_argument(
         "--strength",
         type=float,
         default=1,
@@ -140,44 +183,73 @@ def add_arguments(parser):
     add_views(parser)
 
 
+def prepared(args, models, options):
+    """What there is to do, once nothing speaks against it: a dict {output: input}, the outputs that are there already,
+    and a line for what of the folders can't be read."""
+    jobs, errors = plan(args.images, args.out, args.compare, options)
+    if not jobs and not errors:
+        raise ValueError("there is no picture to denoise")
+    for file in jobs.values():
+        if file.is_dir() and args.out.resolve().is_relative_to(file.resolve()):
+            raise ValueError(f"{args.out} lies in {file}, which is an input: it would be overwritten")
+    wanted = [path for output in jobs for path in targets(output, args.compare)]
+    there = {path for path in wanted if args.resume and path.exists()}
+    missing = [path for path in wanted if path not in there]
+    read = [*jobs.values(), *(args.weights or model.PRETRAINED for model in models)]
+    as_folders = {path for output, file in jobs.items() if file.is_dir() for path in targets(output, args.compare)}
+    check_outputs(missing, read, args.overwrite, there, make_folders=True, whole_folders=as_folders)
+    return jobs, there, [f"{error.filename}: {error.strerror}" for error in errors]
+
+
 def main(args):
-    begin, done, others = time.perf_counter(), 0, {}
+    begin, done, others = time.perf_counter(), 0, set()
     if args.quality is not None:
         check_int("quality", args.quality, 1, 100)
     check_strength(args.strength)
-    options = Options(quality=args.quality)
+    options = Options(quality=args.quality, jpeg=args.developed == "jpeg")
     models = chosen(args.network, args.weights, args.views)
-    jobs, errors = plan(args.images, args.out, args.compare)
-    if not jobs and not errors:
-        raise ValueError("there is no picture to denoise")
-    wanted = {output: targets(output, args.compare) for output in jobs}
-    there = {path for paths in wanted.values() for path in paths if args.resume and path.exists()}
-    missing = [path for paths in wanted.values() for path in paths if path not in there]
-    read = [*jobs.values(), *(args.weights or model.PRETRAINED for model in models)]
-    check_outputs(missing, read, args.overwrite, resumed=there, make_folders=True)
-
-    failed = [f"{error.filename}: {error.strerror}" for error in errors]
-    todo = {output: file for output, file in jobs.items() if not there.issuperset(wanted[output])}
-    for output, file in progress(todo.items(), desc="denoise", unit="picture"):
-        so_far = ""
+    jobs, there, unread = processes.from_first(partial(prepared, args, models, options))
+    number, several = processes.rank(), processes.processes()
+    together = {output: file for output, file in jobs.items() if file.is_dir() and not args.mosaic}
+    alone = [job for job in jobs.items() if job[0] not in together][number::several]
+    todo = [job for job in (*alone, *together.items()) if not there.issuperset(targets(job[0], args.compare))]
+    failed = [*unread] if number == 0 else []
+    for output, file in progress(todo, desc="denoise", unit="picture"):
+        so_far, mine = "", number == 0 or output not in together
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            bar = partial(progress, desc=file.name, unit="tile", leave=False)
-            picture = open_picture(file, options)
+            bar = partial(progress, desc=file.name, unit="block" if output in together else "tile", leave=False)
+            with processes.together() if output in together else nullcontext():
+                picture = opened(file, options, args.mosaic)
             if output not in there:
-                denoise_picture(models, picture, output, bar, args.strength)
-            done, so_far = done + 1, "is denoised, but not compared: "
-            if name_out(file) != file:
-                others.setdefault(output.suffix, set()).add(ending_of(file).lower())
-            if args.compare and compared(output) not in there:
+                if output in together:
+                    denoise_array_by_blocks(models, picture, output, bar, args)
+                else:
+                    denoise_picture(models, picture, output, bar, args.strength)
+            done, so_far = done + mine, "is denoised, but not compared: "
+            if name_out(file, options) != file:
+                others.add((output.suffix, ending_of(file).lower()))
+            if args.compare and compared(output) not in there and mine:
                 compare(picture, output)
         except ImportError:  # an extra is missing
             raise
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
-            failed.append(f"{file}: {so_far}{' '.join(str(error).split()) or type(error).__name__}")
-    kinds = "".join(f", those in {' and '.join(sorted(from_))} as {to}" for to, from_ in sorted(others.items()))
-    there = f", {len(jobs) - len(todo)} were there already" if args.resume else ""
-    print(f"{done} picture{'s' * (done != 1)} denoised in {time.perf_counter() - begin:.0f} s{kinds}{there}")
+            if mine:
+                failed.append(f"{file}: {so_far}{' '.join(str(error).split()) or type(error).__name__}")
+    shares = processes.gathered((done, failed, others))
+    done, failed = sum(done for done, *_ in shares), [line for _, lines, _ in shares for line in lines]
+    kinds = sorted(set().union(*(others for *_, others in shares)))
+    complete = sum(there.issuperset(targets(output, args.compare)) for output in jobs)
+    print(closing_line(done, time.perf_counter() - begin, kinds, complete if args.resume else None))
     if failed:
-        things = "pictures and folders" if errors else "pictures"
-        raise Incomplete(f"{len(failed)} of {len(jobs) + len(errors)} {things} failed:\n" + "\n".join(failed))
+        things = "pictures and folders" if unread else "pictures"
+        raise Incomplete(f"{len(failed)} of {len(jobs) + len(unread)} {things} failed:\n" + "\n".join(failed))
+
+
+def closing_line(done, seconds, kinds, complete):
+    """What was done. kinds: pairs of endings (after, before) that differ; complete: how many were there already, or
+    None."""
+    line = f"{done} picture{'s' * (done != 1)} denoised in {seconds:.0f} s"
+    for to in sorted({after for after, _ in kinds}):
+        line += f", those in {' and '.join(before for after, before in kinds if after == to)} as {to}"
+    return line if complete is None else f"{line}, {complete} were there already"

@@ -18,6 +18,7 @@ file, a line in `opening.FORMATS`, and examples in tests/test_formats.py. It ans
                             makes a file or folder like this one, with as many other pages, at a path that is new and of
                             the name that it will have. twice: each is twice as wide, as it shows two things side by
                             side. dtype: what the pages have, if it is another one than the file's
+    shown()                 only of one whose pages aren't what people see: what they do, which `write` takes with twice
 
 `path` is a Path, `options` the `Options` below. OSError or ValueError, which says which page, for what is damaged, or
 would lose something: some only show it when they are read. Libraries are imported in functions: who has no such file
@@ -31,6 +32,7 @@ class Options(NamedTuple):
     """What a user asks of what is written; each format looks at those that it knows."""
 
     quality: int | None = None  # of JPEG and lossy WebP, from 1 to 100
+    jpeg: bool = False  # what RAW files are developed to, instead of a TIFF
 
 
 PLAIN = Options()

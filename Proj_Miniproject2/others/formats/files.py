@@ -204,13 +204,14 @@ def write_json(content, path):
     write_whole((json.dumps(finite(content), indent=1, allow_nan=False) + "\n").encode(), path)
 
 
-def check_outputs(outputs, inputs=(), overwrite=False, resumed=(), make_folders=False):
+def check_outputs(outputs, inputs=(), overwrite=False, resumed=(), make_folders=False, whole_folders=()):
     """Raise unless all outputs can be written, and nothing is lost by that: what every command asks before any work.
 
     outputs: the files that will be written; those that are there already must be meant to be replaced, by `overwrite`
     inputs: the files that are read, none of which may be written
     resumed: outputs that go on from what they hold
     make_folders: whether folders that aren't there will be made
+    whole_folders: those of the outputs that will be folders themselves
 
     None stands for no file. ValueError for what is an input or another output, FileExistsError for what is there, and
     other OSErrors for what can't be written.
@@ -221,7 +222,7 @@ def check_outputs(outputs, inputs=(), overwrite=False, resumed=(), make_folders=
         path, file = Path(path), _identity(path)
         if file in read:
             raise ValueError(f"{path} is an input: it would be overwritten")
-        stream = is_stream(path)
+        stream = not (path in whole_folders and path.is_dir()) and is_stream(path)
         if file in written and not stream:
             raise ValueError(f"{written[file]} and {path} are one file: expected another one for each output")
         written[file] = path

@@ -4,7 +4,7 @@ for detail."""
 
 PATTERNS = "RGGB", "BGGR", "GRBG", "GBRG"  # by Bayer: of two rows and two columns
 BLOCK = 16  # pixels: the side of the blocks in which the colours are compared
-APART = 1.5  # standard deviations of what differs by chance, see `is_mosaic`
+APART = 0.5  # standard deviations of what differs by chance: noise reaches an eighth, see `is_mosaic`
 
 
 def colours_of(pattern):
@@ -44,11 +44,11 @@ def whole_rows(number, period):
     return [i if i < number else i - period for i in range(-(-number // period) * period)]
 
 
-def together(pages, colours, like):
-    """A mosaic like another one, of pictures as `apart` gives. A place that several have is their mean."""
+def together(pages, colours, shape):
+    """A mosaic (H, W), float64, of pictures as `apart` gives. A place that several have is their mean."""
     import numpy as np
 
-    height, width = like.shape
+    height, width = shape
     period, wide = len(colours), len(colours[0])
     total = np.zeros([-(-height // period) * period, -(-width // wide) * wide])
     seen = np.zeros([period, wide])
@@ -58,7 +58,7 @@ def together(pages, colours, like):
             seen[i, j] += 1
     for i, j in np.ndindex(seen.shape):
         total[i::period, j::wide] /= seen[i, j]
-    return in_dtype(total[:height, :width], like.dtype)
+    return total[:height, :width]
 
 
 def in_dtype(values, dtype):
@@ -110,13 +110,18 @@ class Mosaic:
     def missing(self, page):
         return None  # it is not a number, and stays so
 
-    def write(self, pages, path, twice=False, dtype=None):
-        self.picture.write(self.mosaics(iter(pages)), path, twice, dtype)
+    def shown(self):
+        return self.picture.pages()
 
-    def mosaics(self, pages):
+    def write(self, pages, path, twice=False, dtype=None):
+        self.picture.write(pages if twice else self.mosaics(iter(pages), dtype), path, twice, dtype)
+
+    def mosaics(self, pages, dtype):
+        import numpy as np
+
         for before in self.picture.pages():
             own = [next(pages) for _ in groups(self.colours)]
-            after = together(own, self.colours, before)
+            after = in_dtype(together(own, self.colours, before.shape), np.dtype(dtype or before.dtype))
             missing = self.picture.missing(before)
             if missing is not None:
                 after[missing] = before[missing]

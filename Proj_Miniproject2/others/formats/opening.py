@@ -74,6 +74,9 @@ def with_ending(path, ending):
     return path.with_name(path.name.removesuffix(ending_of(path)) + ending)
 
 
-def name_out(path):
+def name_out(path, options=PLAIN):
     """The path with the ending that a picture of its ending comes out with."""
-    return with_ending(path, AS.get(ending_of(path).lower(), ending_of(path)))
+    ending = ending_of(path)
+    if options.jpeg and ending.lower() in Raw.ENDINGS:
+        return with_ending(path, ".jpg")
+    return with_ending(path, AS.get(ending.lower(), ending))

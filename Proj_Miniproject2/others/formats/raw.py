@@ -52,7 +52,7 @@ class Raw:
         """The pattern of the sensor's colours: rows of letters. ValueError for one that isn't the same everywhere."""
         import numpy as np
 
-        numbers, names = raw.raw_colors_visible, raw.color_desc.decode()
+        numbers, names = numbers_of(raw), raw.color_desc.decode()
         for period in range(1, LARGEST_PERIOD + 1):
             same = [np.array_equal(turned[period:], turned[:-period]) for turned in (numbers, numbers.T)]
             if all(same) and min(numbers.shape) >= period:
@@ -81,7 +81,7 @@ class Raw:
         else:
             with self.opened() as raw:
                 how, before = development(raw), above(raw)
-                after = together(pages, self.colours(raw), before)
+                after = together(pages, self.colours(raw), before.shape)
                 mosaic = raw.raw_image_visible  # LibRaw's own
                 after = in_dtype(after + black(raw), mosaic.dtype)
                 mosaic[:] = np.where(mosaic >= raw.white_level, mosaic, after)  # what is saturated shows no noise
@@ -101,11 +101,16 @@ def message(error):
     return what.decode(errors="replace") if isinstance(what, bytes) else str(what)
 
 
+def numbers_of(raw):
+    """The number of each pixel's colour. Of a sensor without any LibRaw says 6, and has names and levels for four."""
+    return raw.raw_colors_visible.clip(max=3)
+
+
 def black(raw):
     """The black level of each pixel of a mosaic: float32 (H, W)."""
     import numpy as np
 
-    return np.array(raw.black_level_per_channel, np.float32)[raw.raw_colors_visible]
+    return np.array(raw.black_level_per_channel, np.float32)[numbers_of(raw)]
 
 
 def above(raw):
@@ -133,21 +138,15 @@ def development(raw):
 
 
 def write(picture, path, quality):
-    """Write a picture uint8 or uint16 (H, W, 3) to a JPEG or a TIFF."""
+    """Write a picture uint8 or uint16 (H, W, 1 or 3) to a JPEG or a TIFF."""
     from PIL import Image, ImageCms
 
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() if picture.shape[2] == 3 else None
+    picture = picture.squeeze(2) if profile is None else picture
     if picture.dtype.itemsize == 1:
         Image.fromarray(picture).save(path, "JPEG", quality=quality, subsampling=0, icc_profile=profile)
     else:
         import tifffile
 
-        tifffile.imwrite(
-            path,
-            picture,
-            photometric="rgb",
-            compression="adobe_deflate",
-            predictor=True,
-            iccprofile=profile,
-            metadata=None,
-        )
+        kind = {"photometric": "rgb" if profile else "minisblack", "compression": "adobe_deflate", "predictor": True}
+        tifffile.imwrite(path, picture, **kind, iccprofile=profile, metadata=None)

@@ -435,24 +435,18 @@ def level_of(below, level, block):
     return means(read(below, below.path, wider), level.factors, below.dtype)
 
 
-def raise_it(error):
-    """What a single process agrees on."""
-    if error:
-        raise error
-
-
 class Copy:
     """What becomes of a zarr at `output`, block by block, until it is whole.
 
     about: what the run depends on, as JSON holds it: with `resume` a copy goes on if it was begun with the same. share:
-    this process's number, and how many there are. All of them go through the same steps, and agree after each:
-    agree(error) waits for all, and raises in each if it went wrong in any.
+    this process's number, and how many there are. All of them go through the same steps: `together` is the context of
+    each, which ends when all are there, and raises in all if it went wrong in any.
     """
 
-    def __init__(self, source, output, about, resume=False, dtype=None, share=(0, 1), agree=raise_it):
+    def __init__(self, source, output, about, resume=False, dtype=None, share=(0, 1), together=contextlib.nullcontext):
         import zarr
 
-        self.source, self.share, self.agree = source, share, agree
+        self.source, self.share, self.together = source, share, together
         self.output = Path(os.path.realpath(output))
         self.beside = self.output.with_name(self.output.name + PART)
         self.folder = self.beside / self.output.name
@@ -468,13 +462,9 @@ class Copy:
     def step(self):
         """Something that all processes do before one goes on. What is damaged can't be done later, either: then all of
         the copy goes."""
-        error = None
         try:
-            yield
-        except Exception as caught:
-            error = caught
-        try:
-            self.agree(error)
+            with self.together():
+                yield
         except ValueError:
             shutil.rmtree(self.beside, ignore_errors=True)
             raise
