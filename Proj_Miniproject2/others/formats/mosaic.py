@@ -4,6 +4,7 @@ for detail."""
 
 PATTERNS = "RGGB", "BGGR", "GRBG", "GBRG"  # by Bayer: of two rows and two columns
 BLOCK = 16  # pixels: the side of the blocks in which the colours are compared
+ENOUGH = 2048  # rows and columns of a larger picture that are looked at
 APART = 0.5  # standard deviations of what differs by chance: noise reaches an eighth, see `is_mosaic`
 
 
@@ -75,8 +76,8 @@ def is_mosaic(picture):
     mean of those on one diagonal of two by two differs from that of the other, by far more than one such pair does."""
     import numpy as np
 
-    height, width = (n // BLOCK * BLOCK for n in picture.shape[:2])
-    if picture.ndim != 2 or not height or not width:
+    height, width = (min(n // BLOCK * BLOCK, ENOUGH) for n in picture.shape[:2])
+    if picture.ndim != 2 or picture.dtype.kind not in "uif" or not height or not width:
         return False
     values = picture[:height, :width].astype(np.float64)
     across = values[::2, ::2] + values[1::2, 1::2] - values[::2, 1::2] - values[1::2, ::2]

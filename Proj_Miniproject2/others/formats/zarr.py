@@ -134,8 +134,9 @@ class Zarr:
         root, pages = self.begin(path, twice, dtype), iter(pages)
         for image in self.images:
             array = root[image.levels[0].path]
-            for place in np.ndindex(array.shape[:-2]):
-                array[place] = next(pages)
+            for place, number in stacks_of(array):
+                planes = [next(pages) for _ in range(number)]
+                array[place] = np.stack(planes) if array.ndim > 2 else planes[0]
             places = [block_at(array, number, sides_of(array)).place for number in numbers_of(array)]
             for below, level, blocks in levels_above(root, image, places):
                 for block in blocks:
@@ -359,6 +360,17 @@ def block_at(array, place, sides, halo=0, grid=1):
     for s, size in zip(own[-2:], array.shape[-2:], strict=True):
         around.append(slice(max(0, s.start - halo) // grid * grid, min(s.stop + halo, size)))
     return Block(array.path, tuple(own), tuple(around))
+
+
+def stacks_of(array):
+    """The places in all axes but the last two of planes that are written at once, or a chunk would be for each of them
+    anew, and how many these are."""
+    *first, depth = (1, *array.shape[:-2])
+    unit = (1, *written_at_once(array))[-3]
+    for place in product(*map(range, first[1:])):
+        for start in range(0, depth, unit):
+            stop = min(start + unit, depth)
+            yield (*place, slice(start, stop)) if array.ndim > 2 else (), stop - start
 
 
 def numbers_of(array):
