@@ -298,7 +298,7 @@ BAD = {
     "damaged": (damaged, "0 is damaged in 0 to 1, 0 to 1"),
     "too large": (too_large, "0/0.0.0.0 is larger than what it should hold"),
     "huge": (huge, "0 has chunks of 1.86e+03 GiB"),
-    "uneven": (uneven, "1 has an axis of 9 made of 20: expected one smaller by a whole factor"),
+    "uneven": (uneven, "1 has an axis of 9 made of 20: expected levels that are smaller by whole factors"),
     "nowhere": (nowhere, "has no array '../b.zarr/0'"),
     "complex": (lambda path: draw(path, values(1, 1, 20, 20, dtype=complex)), "0 holds complex128"),
     "axes": (lambda path: draw(path, values(1, 1, 20, 20), axes="yxcz"), "expected the last two to be y, x"),

@@ -122,8 +122,6 @@ class Mosaic:
 
         for before in self.picture.pages():
             own = [next(pages) for _ in groups(self.colours)]
-            after = in_dtype(together(own, self.colours, before.shape), np.dtype(dtype or before.dtype))
-            missing = self.picture.missing(before)
-            if missing is not None:
-                after[missing] = before[missing]
-            yield after
+            after, missing = together(own, self.colours, before.shape), self.picture.missing(before)
+            after = after if missing is None else np.where(missing, before, after)
+            yield in_dtype(after, np.dtype(dtype or before.dtype))

@@ -7,6 +7,8 @@ LibRaw looks at the picture for how bright it should be, and what is white: both
 what is denoised differs by its noise alone.
 """
 
+import contextlib
+
 from .extras import check_extra
 from .mosaic import apart, groups, in_dtype, together
 
@@ -31,18 +33,18 @@ class Raw:
         check_extra("is a RAW file", "raw", "rawpy")
         self.path, self.options = path, options
 
+    @contextlib.contextmanager
     def opened(self):
-        """The file, in rawpy. ValueError for one that it can't read, or without a mosaic."""
+        """The file, in rawpy. ValueError for one that LibRaw can't read or develop, or without a mosaic."""
         import rawpy
 
         try:
-            raw = rawpy.imread(str(self.path))
+            with rawpy.imread(str(self.path)) as raw:
+                if raw.raw_type != rawpy.RawType.Flat or raw.raw_pattern is None:
+                    raise ValueError("holds no mosaic, but colours developed in part: develop it first, to a TIFF")
+                yield raw
         except rawpy.LibRawError as error:
-            raise ValueError(f"is damaged, or a RAW file that LibRaw can't read: {message(error)}") from error
-        if raw.raw_type != rawpy.RawType.Flat or raw.raw_pattern is None:
-            raw.close()
-            raise ValueError("holds no mosaic, but colours that were developed in part: develop it first, to a TIFF")
-        return raw
+            raise ValueError(f"is damaged, or a RAW file that LibRaw can't develop: {message(error)}") from error
 
     def count(self):
         with self.opened() as raw:
@@ -80,19 +82,17 @@ class Raw:
             (picture,) = pages
         else:
             with self.opened() as raw:
-                how, before = development(raw), above(raw)
-                after = together(pages, self.colours(raw), before.shape)
+                # Before LibRaw develops it, which gives its second green the first one's number.
+                dark, colours, shape = black(raw), self.colours(raw), raw.raw_image_visible.shape
+                how = development(raw)
                 mosaic = raw.raw_image_visible  # LibRaw's own
-                after = in_dtype(after + black(raw), mosaic.dtype)
+                after = in_dtype(together(pages, colours, shape) + dark, mosaic.dtype)
                 mosaic[:] = np.where(mosaic >= raw.white_level, mosaic, after)  # what is saturated shows no noise
                 picture = self.developed(raw, how)
         write(picture, path, self.options.quality or QUALITY)
 
     def developed(self, raw, how):
-        try:
-            return raw.postprocess(output_bps=8 if self.options.jpeg else 16, **how)
-        except Exception as error:  # of a picture that is too small, among others
-            raise ValueError(f"can't be developed by LibRaw: {message(error)}") from error
+        return raw.postprocess(output_bps=8 if self.options.jpeg else 16, **how)
 
 
 def message(error):
@@ -123,7 +123,7 @@ def development(raw):
     its noise."""
     import numpy as np
 
-    brightest = int(above(raw).max())
+    brightest = int(above(raw).max())  # asked first, see `Raw.write`
     white = raw.white_level - min(raw.black_level_per_channel)
     # Unlike `white_level`, `user_sat` is above the black level.
     own_white = {"user_sat": brightest} if WHITE_FROM * white < brightest < white else {}
@@ -134,7 +134,7 @@ def development(raw):
         brighter = np.bincount(channel.ravel() // (2**16 // BINS), minlength=BINS)[::-1].cumsum()[::-1]
         enough = np.flatnonzero(brighter > BRIGHT * channel.size)
         most = max(most, DARKEST, enough[-1] if len(enough) else 0)
-    return how | {"bright": BINS / most}
+    return how | {"bright": float(BINS / most)}
 
 
 def write(picture, path, quality):

@@ -1,0 +1,232 @@
+"""RAW files: drawn DNGs, developed as rawpy by itself develops them; and mosaics in other files."""
+
+import numpy as np
+import pytest
+import rawpy
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from benchmarks.raw import write_dng
+from Proj_Miniproject2.others.__main__ import main
+from Proj_Miniproject2.others.api import denoising
+from Proj_Miniproject2.others.formats import PLAIN, extras
+from Proj_Miniproject2.others.formats.mosaic import PATTERNS, Mosaic, apart, groups, is_mosaic, together
+from Proj_Miniproject2.others.formats.npy import Npy
+from Proj_Miniproject2.others.formats.raw import Raw
+
+from .test_denoise import refused
+from .test_measured import Darkening
+
+XTRANS = "110112112110201021112110110112021201"  # Fujifilm's: G 1, R 0, B 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """A network that is quick, and does something."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Darkening, "VIEWS", 1)
+        model = Darkening()
+        patch.setattr(denoising, "trained", lambda network, path=None: model)
+        yield
+
+
+def light(height=64, width=96, seed=0):
+    """What a sensor without colours sees, from 0.1 to 0.9, with noise of 0.01."""
+    rows, columns = np.mgrid[:height, :width]
+    smooth = 0.5 + 0.2 * np.sin(rows / 9) + 0.2 * np.cos(columns / 13)
+    return smooth + np.random.default_rng(seed).normal(0, 0.01, smooth.shape)
+
+
+def counts(scale, white=16383, black=(512,) * 4, **options):
+    """A mosaic, uint16: black level, and light of up to `scale`, less of it in the red and the blue."""
+    seen = light(**options)
+    colours, levels = (np.tile(np.reshape(v, (2, 2)), [n // 2 for n in seen.shape]) for v in ([0.5, 1, 1, 0.7], black))
+    return (levels + seen * colours * scale).round().clip(0, white).astype(np.uint16)
+
+
+def as_rawpy_does(path, bits=16):
+    with rawpy.imread(str(path)) as raw:
+        return raw.postprocess(use_camera_wb=True, output_bps=bits)
+
+
+def run(path, *options):
+    main(["denoise", str(path), "--out", str(path.parent / "out"), "--overwrite", *options])
+    return path.parent / "out" / path.stem
+
+
+MOSAICS = {
+    "dark": (3_000, {}),
+    "bright": (15_000, {}),  # its brightest pixel is above three quarters of the white level
+    "saturated": (30_000, {}),
+    "other levels": (9_000, {"black": (500, 512, 520, 530)}),
+    "12 bits": (5_000, {"white": 4095, "black": (256,) * 4}),
+}
+
+
+@pytest.mark.parametrize("what", MOSAICS)
+def test_without_denoising_it_is_what_libraw_makes_of_it(what, tmp_path):
+    """To the last bit: white, brightness, white balance."""
+    scale, levels = MOSAICS[what]
+    path = tmp_path / "a.dng"
+    write_dng(path, counts(scale, **levels), **levels)
+    found = tifffile.imread(f"{run(path, '--strength', '0')}.tif")
+    assert found.dtype == np.uint16 and np.array_equal(found, as_rawpy_does(path))
+
+
+@pytest.mark.parametrize("kind", ["turned", "four colours", "X-Trans"])
+def test_other_sensors(kind, tmp_path):
+    path, options = tmp_path / "a.dng", {}
+    if kind == "X-Trans":
+        options = {"pattern": tuple(map(int, XTRANS)), "black": (512,)}
+        mosaic = counts(9_000, height=600, width=600)  # of smaller ones LibRaw makes none
+    else:
+        options = {"orientation": 6} if kind == "turned" else {"pattern": (0, 1, 3, 2)}
+        mosaic = counts(9_000)
+    write_dng(path, mosaic, **options)
+    assert Raw(path, PLAIN).count() == {"turned": 2, "four colours": 4, "X-Trans": 36}[kind]
+    found = tifffile.imread(f"{run(path, '--strength', '0')}.tif")
+    assert np.array_equal(found, as_rawpy_does(path))
+    assert not np.array_equal(found, tifffile.imread(f"{run(path)}.tif"))
+
+
+def test_a_sensor_without_colours(tmp_path):
+    """Tagged by hand, as tifffile takes no linear picture of one channel."""
+    path = tmp_path / "a.dng"
+    tags = [(50706, "B", 4, (1, 4, 0, 0), True), (50708, "s", 0, "Drawn", True), (50717, "I", 1, 16383, True)]
+    tifffile.imwrite(path, counts(9_000), photometric="minisblack", metadata=None, extratags=tags)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages[0].tags[262].overwrite(34892)
+    found = tifffile.imread(f"{run(path, '--strength', '0')}.tif")
+    assert np.array_equal(found, as_rawpy_does(path)[..., 0])
+
+
+def test_the_sensors_counts_are_denoised(tmp_path):
+    """Each colour above its own black level; what is saturated stays."""
+    path, black = tmp_path / "a.dng", (500, 512, 520, 530)
+    mosaic = counts(30_000, black=black)
+    write_dng(path, mosaic, black=black)
+    raw = Raw(path, PLAIN)
+    above = mosaic - np.tile(np.reshape(black, (2, 2)), (32, 48)).astype(np.float32)
+    assert all(np.array_equal(*both) for both in zip(raw.pages(), apart(above, ["RG", "GB"]), strict=True))
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Raw, "developed", lambda self, opened, how: seen.append(opened.raw_image_visible.copy()))
+        patch.setattr("Proj_Miniproject2.others.formats.raw.write", lambda *_: None)
+        raw.write((page / 2 for page in raw.pages()), tmp_path / "b.tif")
+    expected = np.where(mosaic == 16383, mosaic, np.rint(above / 2 + (mosaic - above)))
+    assert (mosaic == 16383).any() and np.array_equal(seen[0], expected)
+
+
+def test_both_are_developed_alike(tmp_path):
+    path = tmp_path / "a.dng"
+    write_dng(path, counts(15_000))
+    out = run(path, "--compare")
+    found, both = (tifffile.imread(f"{out}{end}.tif") for end in ("", "-compare"))
+    assert np.array_equal(both, np.concatenate([as_rawpy_does(path), found], 1))
+    out = run(path, "--as", "jpeg", "--compare", "--quality", "100")
+    with Image.open(f"{out}.jpg") as image, Image.open(f"{out}-compare.jpg") as beside:
+        assert image.format == "JPEG" and image.info["icc_profile"] and image.size == (96, 64)
+        left = np.asarray(beside).astype(int)[:, :96] - as_rawpy_does(path, 8)
+        assert beside.size == (192, 64) and np.abs(left[8:-8, 8:-8]).max() < 9
+
+
+def linear(path):
+    tags = [(50706, "B", 4, (1, 4, 0, 0), True), (50708, "s", 0, "Drawn", True)]
+    tifffile.imwrite(path, counts(9_000)[..., None].repeat(3, 2), photometric=34892, metadata=None, extratags=tags)
+
+
+def cut(path):
+    write_dng(path, counts(9_000))
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+BAD = {
+    "linear.dng": (linear, "holds no mosaic"),
+    "cut.dng": (cut, "is damaged, or a RAW file that LibRaw can't develop"),
+    "text.nef": (lambda path: path.write_text("no picture" * 99), "LibRaw can't develop: Unsupported file format"),
+    "empty.cr2": (lambda path: path.write_bytes(b""), ""),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_developed_is_named(name, tmp_path, capsys):
+    write, message = BAD[name]
+    write(tmp_path / name)
+    printed = refused(capsys, lambda: run(tmp_path / name), 1)
+    assert message in printed.splitlines()[-1] and not list((tmp_path / "out").iterdir())
+
+
+def test_a_missing_library_is_named(tmp_path, capsys, monkeypatch):
+    write_dng(tmp_path / "a.dng", counts(9_000))
+    monkeypatch.setattr(extras, "there", lambda module: module != "rawpy")
+    assert "pip install '.[raw]'" in refused(capsys, lambda: run(tmp_path / "a.dng"), 1)
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Mosaics in other files
+
+patterns = st.sampled_from([*([p[:2], p[2:]] for p in PATTERNS), ["RGB"] * 3, ["CY", "GM"], ["G"], ["RGGB", "GBRG"]])
+
+
+@settings(max_examples=30)
+@given(patterns, st.integers(4, 15), st.integers(4, 15), st.sampled_from(["uint8", "int16", "float64"]))
+def test_apart_and_together(colours, height, width, dtype):
+    mosaic = (np.random.default_rng(0).random((height, width)) * 200).astype(dtype)
+    pages = list(apart(mosaic, colours))
+    assert len(pages) == len(groups(colours)) and np.array_equal(together(pages, colours, mosaic.shape), mosaic)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_colours_are_seen_together(pattern):
+    """Each page has a red, a green and a blue, in that order."""
+    numbers = np.tile(np.array([*map("RGB".index, pattern)]).reshape(2, 2), (4, 5))
+    first, second = apart(numbers, [pattern[:2], pattern[2:]])
+    assert np.array_equal(first, np.tile([0, 1, 2], (4, 5, 1))) and np.array_equal(second, first)
+
+
+def test_mosaics_in_files(tmp_path):
+    """Pages of a TIFF; what is missing stays, and so does the file's kind."""
+    pages = np.stack([counts(9_000, seed=seed) for seed in range(2)])[:, :63, :91]
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
+    out = run(tmp_path / "a.tif", "--mosaic", "RGGB", "--compare")
+    found, both = (tifffile.imread(f"{out}{end}.tif") for end in ("", "-compare"))
+    for page, result in zip(pages, found, strict=True):
+        planes = (denoising.denoise(plane) for plane in apart(page, ["RG", "GB"]))
+        assert np.array_equal(result, np.rint(together(planes, ["RG", "GB"], page.shape)))
+    assert found.dtype == np.uint16 and np.array_equal(both, np.concatenate([pages, found], 2))
+
+
+def test_missing_pixels_of_a_mosaic_stay(tmp_path):
+    page = counts(9_000)
+    np.save(tmp_path / "a.npy", page)
+
+    class WithMissing(Npy):
+        def missing(self, page):
+            return page < 1000
+
+    mosaic, gone = Mosaic(WithMissing(tmp_path / "a.npy", PLAIN), ["RG", "GB"]), page < 1000
+    assert gone.any() and sum(np.isnan(p).any() for p in mosaic.pages()) > 0
+    mosaic.write((p * 0 + 7 for p in mosaic.pages()), tmp_path / "b.npy")
+    assert np.array_equal(np.load(tmp_path / "b.npy"), np.where(gone, page, 7))
+
+
+def test_a_mosaic_is_named(tmp_path, capsys):
+    """And what is none isn't: colours, stripes, noise, a smooth picture."""
+    tifffile.imwrite(tmp_path / "a.tif", counts(9_000))
+    run(tmp_path / "a.tif")
+    assert "a.tif seems to be a mosaic of a sensor's colours" in capsys.readouterr().err
+    run(tmp_path / "a.tif", "--mosaic", "RGGB")
+    assert "mosaic" not in capsys.readouterr().err
+    stripes = light() + 0.2 * (np.arange(64) % 2)[:, None]
+    for other in (light(), stripes, stripes[:, ::-1], np.zeros((64, 64)), np.random.default_rng(0).random((64, 64))):
+        assert not is_mosaic(other)
+    assert not is_mosaic(np.stack([counts(9_000)] * 3, -1)) and not is_mosaic(np.zeros((3, 5)))
+
+
+def test_colours_are_no_mosaic(tmp_path, capsys):
+    Image.new("RGB", (20, 20), (1, 2, 3)).save(tmp_path / "a.png")
+    assert "has 3 channels: expected a mosaic" in refused(
+        capsys, lambda: run(tmp_path / "a.png", "--mosaic", "RGGB"), 1
+    )
