@@ -1,7 +1,5 @@
 """Arrays that are larger than memory, denoised block by block, by several processes if there are any."""
 
-import numpy as np
-
 from .denoising import denoise_array
 
 
@@ -11,6 +9,8 @@ def denoise_blocks(models, picture, copy, progress=iter, strength=1):
     A network sees a block with as much around it as it can, from the same rows and columns on as the whole array, and
     with the array's noise: the blocks are those of the array denoised as one.
     """
+    import numpy as np
+
     halo, grid = (max(getattr(model, name) for model in models) for name in ("HALO", "GRID"))
     for image in picture.images:
         with copy.step():
