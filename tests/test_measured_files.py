@@ -1,11 +1,13 @@
 """Files of measured pictures: what comes out has the dtype, shape, axes, compression, resolution and description that
 went in. And each that can't be denoised so is named in a line, with nothing half-written."""
 
+import io
 import logging
 import os
 import struct
 import sys
 import warnings
+import zipfile
 import zlib
 
 import imagecodecs
@@ -16,7 +18,8 @@ from PIL import Image
 
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api import denoising
-from Proj_Miniproject2.others.formats import PLAIN
+from Proj_Miniproject2.others.formats import PLAIN, Options
+from Proj_Miniproject2.others.formats.npy import Npy
 from Proj_Miniproject2.others.formats.tiff import Tiff
 
 from .test_denoise import refused
@@ -339,6 +342,51 @@ def test_arrays(shape, dtype, order, tmp_path):
     )
 
 
+@pytest.mark.parametrize("channels", [2, 6, 40])
+def test_channels_of_arrays_are_pages(channels, tmp_path):
+    array = values(2, 31, 20, channels)
+    np.save(tmp_path / "a.npy", array)
+    picture = Npy(tmp_path / "a.npy", Options(channels=True))
+    pages = list(picture.pages())
+    assert picture.count() == len(pages) == 2 * channels
+    assert np.array_equal(np.stack(pages), np.moveaxis(array, -1, 1).reshape(-1, 31, 20))
+    picture.write(picture.pages(), tmp_path / "b.npy")
+    assert np.array_equal(np.load(tmp_path / "b.npy"), array)
+
+
+def test_archives_keep_what_is_no_picture(tmp_path):
+    """Names, places, masks and objects, which nobody unpickles, byte for byte; two stacks are denoised."""
+    arrays = {"names": np.array(["a", "b"]), "places": values(99, 2), "mask": values(31, 20) > 9}
+    arrays |= {"objects": np.array([{}, print]), "stack": values(2, 31, 20), "float": values(31, 20, 3).astype(">f4")}
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "in" / "a.npz", **arrays)
+    run(tmp_path)
+    with zipfile.ZipFile(tmp_path / "in" / "a.npz") as before, zipfile.ZipFile(tmp_path / "out" / "a.npz") as after:
+        assert before.namelist() == after.namelist()
+        for name in before.namelist():
+            assert (before.read(name) == after.read(name)) == (name not in ("stack.npy", "float.npy"))
+    found = np.load(tmp_path / "out" / "a.npz")
+    assert np.array_equal(found["stack"], expected(arrays["stack"])) and found["float"].dtype == ">f4"
+    assert np.array_equal(found["float"], expected(arrays["float"], False))
+
+
+def places(path):
+    np.savez(path, places=values(99, 2))
+
+
+def half(path):
+    np.savez(path, a=values(99, 99))
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+def promising(path):
+    """An array whose header says that it is larger than what is there."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<u2", "fortran_order": False, "shape": (2**20, 2**20)})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", file.getvalue() + bytes(10**6))
+
+
 def damaged(path):
     tifffile.imwrite(path, values(3, 31, 20), photometric="minisblack", compression="zlib")
     with tifffile.TiffFile(path) as tiff:
@@ -409,6 +457,10 @@ BAD = {
     "cut.png": (lambda path: path.write_bytes(imagecodecs.png_encode(values(31, 20))[:200]), "is a damaged PNG"),
     "one axis.npy": (lambda path: np.save(path, values(31)), "holds an array (31,)"),
     "cut.npy": (lambda path: path.write_bytes(b"\x93NUMPY\x01\0v\0{'descr'"), "damaged .npy"),
+    "places.npz": (places, "holds no array (..., H, W)"),
+    "half.npz": (half, "is a damaged .npz"),
+    "promising.npz": (promising, "its array a is damaged"),
+    "text.npz": (lambda path: path.write_text("no archive"), "no picture of the kinds"),
     "text.npy": (lambda path: path.write_text("no array"), "no picture of the kinds"),
 }
 

@@ -33,6 +33,7 @@ class Options(NamedTuple):
 
     quality: int | None = None  # of JPEG and lossy WebP, from 1 to 100
     jpeg: bool = False  # what RAW files are developed to, instead of a TIFF
+    channels: bool = False  # whether the last axis of NumPy's arrays is of channels, each a page of its own
 
 
 PLAIN = Options()

@@ -1,12 +1,13 @@
 """Which format a file has: the list of all of them, and what a folder has of their files."""
 
 from . import PLAIN
+from .boxes import DeepBoxes
 from .dicom import Dicom
 from .fits import Fits
 from .folders import paths_in
 from .mrc import Mrc
 from .nifti import Nifti
-from .npy import Npy
+from .npy import Npy, Npz
 from .pictures import FORMATS as PILLOWS
 from .pictures import Picture, is_photo
 from .png import Png
@@ -15,7 +16,7 @@ from .tiff import Tiff
 from .zarr import Zarr
 
 FORMATS = (  # the first whose it is takes it: a PNG of 8 bits is a `Picture`
-    *(Npy, Fits, Mrc, Nifti, Dicom, Zarr, Png, Raw, Tiff, Picture),
+    *(Npy, Npz, Fits, Mrc, Nifti, Dicom, Zarr, Png, Raw, Tiff, DeepBoxes, Picture),
 )
 HEAD = 4096  # bytes
 ENDINGS = frozenset().union(*(kind.ENDINGS for kind in FORMATS))

@@ -45,14 +45,17 @@ class Png:
         return None
 
     def write(self, pages, path, twice=False, dtype=None):
-        import imagecodecs
-
         (page,) = pages
-        content, start = imagecodecs.png_encode(page), 33  # where the chunks begin, after the header's
-        with open(path, "wb") as file:
-            file.write(content[:start])
-            for kind, content_of in self.chunks:
-                if kind in KEPT:
-                    file.write(struct.pack(">L", len(content_of)) + kind + content_of)
-                    file.write(struct.pack(">L", zlib.crc32(kind + content_of)))
-            file.write(content[start:])
+        write_png(page, [chunk for chunk in self.chunks if chunk[0] in KEPT], path)
+
+
+def write_png(page, chunks, path):
+    """Write a page (H, W) or (H, W, C) with these (kind, content) before its pixels."""
+    import imagecodecs
+
+    content, start = imagecodecs.png_encode(page), 33  # where the chunks begin, after the header's
+    with open(path, "wb") as file:
+        file.write(content[:start])
+        for kind, about in chunks:
+            file.write(struct.pack(">L", len(about)) + kind + about + struct.pack(">L", zlib.crc32(kind + about)))
+        file.write(content[start:])
