@@ -270,14 +270,40 @@ def test_what_is_given_stays():
     assert denoise(tensor.bfloat16()).dtype == torch.bfloat16
 
 
+def test_other_dtypes_are_taken_where_their_values_fit():
+    noisy = measured(height=40, width=50)
+    for dtype, narrow in (("int64", "int32"), (">u8", "uint32")):
+        found = denoise(noisy.astype(dtype))
+        assert found.dtype == dtype and np.array_equal(found, denoise(noisy.astype(narrow)))
+    tensor = torch.tensor(noisy).movedim(2, 0)
+    found = denoise(tensor.to(torch.int64))
+    assert found.dtype == torch.int64 and torch.equal(found, denoise(tensor.to(torch.int32)).to(torch.int64))
+    bools = np.random.default_rng(0).random((2, 40, 50)) > 0.5
+    found = denoise(bools, pages=True)
+    assert found.dtype == bool and np.array_equal(found, denoise(bools * np.uint8(255), pages=True) >= 128)
+    assert torch.equal(denoise(torch.tensor(bools[0])), torch.tensor(found[0]))
+
+
+def test_what_can_be_read_as_an_array_is_one():
+    """As dask, zarr and others have it."""
+
+    class Lazy:
+        def __array__(self, dtype=None, copy=None):
+            return measured(height=40, width=50)
+
+    assert np.array_equal(denoise(Lazy()), denoise(measured(height=40, width=50)))
+
+
 BAD = {
     "a list": ([[1, 2], [3, 4]], {}, "a NumPy array, a tensor or a Pillow image, got list"),
     "complex": (np.zeros((5, 5), complex), {}, "got complex128"),
-    "64 bits": (np.zeros((5, 5), np.int64), {}, "got int64"),
-    "bool": (np.zeros((5, 5), bool), {}, "got bool"),
+    "64 bits": (np.full((5, 5), 2**40), {}, "has values from 1099511627776 to 1099511627776 in int64"),
+    "a path": ("x.tif", {}, "got the path x.tif: read it first"),
+    "another path": (Path("x.tif"), {}, "got the path x.tif: read it first"),
     "objects": (np.zeros((5, 5), object), {}, "got object"),
     "a mask": (np.ma.masked_equal(np.eye(5), 0), {}, "without a mask"),
-    "int64 tensor": (torch.zeros(5, 5, dtype=torch.int64), {}, "got torch.int64"),
+    "int64 tensor": (torch.full((5, 5), -(2**31) - 1), {}, "in int64 that int32 doesn't hold"),
+    "complex tensor": (torch.zeros(5, 5, dtype=torch.complex64), {}, "got torch.complex64"),
     "sparse": (torch.eye(5).to_sparse(), {}, "dense"),
     "five channels": (np.zeros((9, 9, 5)), {}, r"C from 1 to 4: pages=True takes several, got \(9, 9, 5\)"),
     "pages": (np.zeros((9, 9, 30)), {}, "pages=True"),

@@ -442,13 +442,13 @@ BAD = {
     "promise.tif": (promise, "page 1 is damaged: its pixels are not all there"),
     "short.tif": (lambda path: (cut(path), path.write_bytes(path.read_bytes()[:2000])), "page 2 is damaged"),
     "complex.tif": (lambda path: tifffile.imwrite(path, values(31, 20).astype(complex)), "got complex128"),
-    "long.tif": (lambda path: tifffile.imwrite(path, values(31, 20).astype(np.int64)), "got int64"),
+    "long.tif": (lambda path: tifffile.imwrite(path, values(31, 20).astype(np.int64) << 40), "in int64"),
     "cmyk.tif": (
         lambda path: tifffile.imwrite(path, values(31, 20, 4), photometric="separated"),
         "page 1 has the colours CMYK",
     ),
     "complex.npy": (lambda path: np.save(path, values(31, 20).astype(complex)), "got complex128"),
-    "long.npy": (lambda path: np.save(path, values(31, 20).astype(np.int64)), "got int64"),
+    "long.npy": (lambda path: np.save(path, values(31, 20).astype(np.int64) << 40), "in int64"),
     "objects.npy": (lambda path: np.save(path, np.array([[{}]]), allow_pickle=True), "holds no numbers"),
     "five.npy": (
         lambda path: np.save(path, values(31, 20, 5)),

@@ -327,6 +327,24 @@ def test_a_turned_jpeg_keeps_all_its_colours(weights, tmp_path):  # noqa: F811
 # None is missed
 
 
+def test_what_is_not_taken_is_named_with_its_way_out(weights, tmp_path, capsys):  # noqa: F811
+    """In a folder, too, whatever is in the file."""
+    here = tmp_path / "in"
+    here.mkdir()
+    known = {"a.czi": "Zeiss", "b.ND2": "Nikon", "c.lif": "Leica", "d.oib": "Olympus", "e.vsi": "Olympus"}
+    known["f.ims"] = "Imaris"
+    for name in (*known, "g.dm4", "h.jxl", "notes.txt", "cells.mat"):
+        (here / name).write_bytes(b"\xd0\xcf\x11\xe0" + bytes(99))
+    printed = refused(capsys, lambda: run(weights, here, "--out", tmp_path / "out"), 1)
+    lines = dict(line.removeprefix(f"{here}/").split(": ", 1) for line in printed.splitlines()[1:])
+    assert lines.keys() == {*known, "g.dm4", "h.jxl"}
+    for name, maker in known.items():
+        assert maker in lines[name] and "export it as OME-TIFF" in lines[name]
+    assert "as MRC or TIFF" in lines["g.dm4"] and "save it as a PNG" in lines["h.jxl"]
+    printed = refused(capsys, lambda: run(weights, here / "cells.mat", "--out", tmp_path / "out"), 1)
+    assert "cells.mat: is a file of arrays (.mat): save the array as .npy" in printed
+
+
 def names(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 

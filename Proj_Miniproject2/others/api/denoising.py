@@ -3,6 +3,7 @@
 `denoise` is the package's public function; the command of that name does the same with files.
 """
 
+import os
 import sys
 
 import torch
@@ -25,7 +26,8 @@ def denoise(picture, *, weights=None, strength=1, pages=False):
     Args:
         picture: a NumPy array (H, W) or (H, W, C); a tensor (H, W) or (C, H, W), as torch has them; or a Pillow image
             of mode L, LA, RGB, RGBA, I;16, I or F. C is 1 for grey, 3 for colours, 2 and 4 for these and transparency,
-            which stays as it is. Integers of 8, 16 or 32 bits, or floats
+            which stays as it is. Integers of 8, 16 or 32 bits, of 64 where the values fit into 32, floats, or bools.
+            What dask, xarray and zarr have for arrays is read, and comes out as a NumPy array, or as a DataArray
         weights: a file of weights of the network photo, as `noise2noise train --shots` and `--singles` write, instead
             of those shipped
         strength: 0 leaves the picture as it is, 1 gives the network's result, values between a blend; 2 denoises the
@@ -43,10 +45,19 @@ def denoise(picture, *, weights=None, strength=1, pages=False):
     Raises TypeError or ValueError for anything else, and for weights of another network; OSError if they can't be read.
     """
     check_strength(strength)
+    options = {"weights": weights, "strength": strength, "pages": pages}
+    if isinstance(picture, torch.Tensor) and picture.dtype == torch.bool:
+        return denoise(picture.to(torch.uint8) * 255, **options) >= 128
+    if isinstance(picture, torch.Tensor) and picture.dtype == torch.int64 and picture.layout == torch.strided:
+        if bool((picture != picture.to(torch.int32)).any()):
+            raise ValueError("has values in int64 that int32 doesn't hold")
+        return denoise(picture.to(torch.int32), **options).to(torch.int64)
     if isinstance(picture, torch.Tensor):
         if picture.dtype not in DTYPES or picture.layout != torch.strided or picture.is_meta:
             raise TypeError(f"expected a dense tensor of {', '.join(NUMPY_DTYPES)}, got {picture.dtype}")
         one, axis = denoise_pixels, -3
+    elif is_instance(picture, "numpy", "ndarray") and picture.dtype == bool:
+        return denoise(picture.astype("uint8") * 255, **options) >= 128
     elif is_instance(picture, "numpy", "ndarray"):
         check_array(picture)
         one, axis = denoise_array, -1
@@ -54,6 +65,16 @@ def denoise(picture, *, weights=None, strength=1, pages=False):
         if pages:
             raise ValueError("a Pillow image is one picture: pages=True goes with arrays and tensors")
         return denoise_any_image(picture, weights, strength)
+    elif isinstance(picture, (str, os.PathLike)):
+        raise TypeError(
+            f"expected a picture, got the path {picture}: read it first, as PIL.Image.open or tifffile.imread do, or "
+            "run `noise2noise denoise`, which takes files"
+        )
+    elif hasattr(picture, "__array__"):  # of dask, xarray, zarr and others
+        import numpy as np
+
+        result = denoise(np.asarray(picture), **options)
+        return picture.copy(data=result) if is_instance(picture, "xarray", "DataArray") else result
     else:
         raise TypeError(f"expected a NumPy array, a tensor or a Pillow image, got {type(picture).__name__}")
     shape = picture.shape[1:] if pages else picture.shape

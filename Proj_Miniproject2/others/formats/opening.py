@@ -13,11 +13,13 @@ from .pictures import Picture, is_photo
 from .png import Png
 from .raw import Raw
 from .tiff import Tiff
+from .ways_out import INSTRUMENTS, way_out
 from .zarr import Zarr
 
 FORMATS = (  # the first whose it is takes it: a PNG of 8 bits is a `Picture`
     *(Npy, Npz, Fits, Mrc, Nifti, Dicom, Zarr, Png, Raw, Tiff, DeepBoxes, Picture),
 )
+KINDS = [*PILLOWS, "HEIC", "AVIF", *(kind.__name__ for kind in FORMATS if kind not in (Png, Tiff, DeepBoxes, Picture))]
 HEAD = 4096  # bytes
 ENDINGS = frozenset().union(*(kind.ENDINGS for kind in FORMATS))
 FOLDERS = frozenset().union(*(kind.FOLDERS for kind in FORMATS))
@@ -34,7 +36,9 @@ def open_picture(path, options=PLAIN):
     for kind in FORMATS:
         if kind.is_mine(path, head):
             return kind(path, options)
-    raise ValueError(f"is no picture of the kinds {', '.join(PILLOWS)}, HEIC, AVIF")
+    raise ValueError(
+        way_out(path.suffix) or f"is no picture of the kinds {', '.join(KINDS)}: export it as one of these"
+    )
 
 
 def head_of(path):
@@ -60,7 +64,7 @@ def is_picture(path):
         return ending_of(path).lower() in FOLDERS
     if path.suffix[1:].isdigit() or not path.suffix:  # the second part of a number, as of a DICOM's
         return path.is_file() and any(kind.is_mine(path, head_of(path)) for kind in FORMATS)
-    return is_photo(path) or ending_of(path).lower() in ENDINGS
+    return is_photo(path) or ending_of(path).lower() in ENDINGS | INSTRUMENTS.keys()
 
 
 def ending_of(path):

@@ -240,7 +240,8 @@ def refused(page, first):
     if page.ndim not in (2, 3) or page.imagedepth > 1:
         return "is a volume in itself: save it as a page for each plane"
     if (page.shape, page.dtype, page.bitspersample) != (first.shape, first.dtype, first.bitspersample):
-        return f"has the shape {page.shape} and {page.dtype}, but page 1 {first.shape} and {first.dtype}"
+        what = f"has the shape {page.shape} and {page.dtype}, but page 1 {first.shape} and {first.dtype}"
+        return f"{what}: save each as a file of its own"
     if page.compression not in tifffile.TIFF.DECOMPRESSORS and page.compression.name not in CCITT:
         return f"is compressed as {page.compression.name}, which isn't read: save it compressed otherwise"
     by_jpeg = colours == "YCBCR" and page.compression.name in ("JPEG", "OJPEG", "ALT_JPEG")  # whose decoder makes RGB
