@@ -12,7 +12,7 @@ import torch
 
 from ..formats.pictures import image_of, pixels_of
 
-BLURS = 0.35, 4  # standard deviations in pixels, of `blurred`
+BLURS = 0.35, 8  # standard deviations in pixels, of `blurred`
 FINE_BLURS = 0.2, 1.2  # of `developed_noise`
 TOE = 0.05  # linear light, below which the tone curve of `developed_noise` is straight
 LINES = 1, 100  # standard deviations in pixels of the blurs of `lined_noise`: from short strokes to whole lines

@@ -19,6 +19,7 @@ from ..noise.kinds import (
     uniform,
     with_jpeg,
 )
+from ..noise.stabilise import evened, stabilised
 from .photos import PairStream, pairs_of, random_crops, softened
 from .shots import as_bright, brightness
 
@@ -29,6 +30,8 @@ LUMA = 0.299, 0.587, 0.114  # the weights of red, green and blue in a grey pictu
 SHARES = {"independent": 0.1, "developed": 0.18, "coloured": 0.18, "lined": 0.06, "grey": 0.48}  # of `correlated`
 IMPULSES = 0.1  # of the inputs of `grey` and `correlated` have `impulse_noise`
 RATES = 0.001, 0.1  # of their pixels
+LEAST_SD = 0.5  # grey levels: less can't be told from rounding
+DOUBT = 0.25  # of the logarithm of the noise's standard deviation, as networks are told it
 BLOCKS = 6, 7, 8  # of `varied`
 
 
@@ -124,25 +127,29 @@ def camera(photos, run):
 
 
 def grey(photos, run):
-    """Pairs (pairs, 3, CROP, CROP) of grey photos, three equal channels, at their full resolution with any noise.
+    """Pairs (pairs, 3, CROP, CROP) of grey photos, three equal channels, at their full resolution with any noise, made
+    even as `denoise` does (see `noise.stabilise`).
 
-    Seven in ten have noise that is independent in every pixel, as `gaussian_or_shot` draws it, of which 85 in a hundred
-    Gaussian; two `blurred_noise` and one `lined_noise`, with a root mean square log-uniform between 0.7 and 25 grey
-    levels. Of the inputs, which are uint8, one in ten has impulses, and three in ten went through a JPEG, but no target
-    has or did: its mean is the clean photo.
+    Of a hundred 20 are of few photons, see `few_photons`. 50 have noise that is independent in every pixel, as
+    `gaussian_or_shot` draws it, of which 85 in a hundred Gaussian; 20 `blurred_noise` and 10 `lined_noise`, with a root
+    mean square log-uniform between 0.7 and 60 grey levels, and 40. These inputs are rounded and clamped to 8 bits, one
+    in ten has impulses, and three in ten went through a JPEG, but no target has or did: its mean is the clean photo.
     """
     return grey_crops(photos, run, run.pairs)
 
 
 def grey_crops(photos, run, pairs, without=None):
     """The `draw` of so many pairs of `grey`; without: as for `correlated`."""
-    lined = 0 if without == "lined" else 0.1
-    independent, blurred = round(pairs * (1 - (0.2 + lined))), round(pairs * (1 - lined))
+    photons = 0 if without == "photons" else round(0.2 * pairs)
+    draw_photons, others = few_photons(photos, run, photons), pairs - photons
+    lined = 0 if without == "lined" else 0.125
+    independent, blurred = round(others * (0.75 - lined)), round(others * (1 - lined))
 
     def noises(clean, generator):
         parts = clean.tensor_split([independent, blurred])
         draw_independent = gaussian_or_shot(parts[0], 0.85, generator)
-        blurred_rms, lined_rms = (log_uniform(len(part), 0.7, 25, generator) for part in parts[1:])
+        blurred_rms = log_uniform(len(parts[1]), 0.7, 60, generator)
+        lined_rms = log_uniform(len(parts[2]), 0.7, 40, generator)
 
         def noisy(n):
             return torch.cat([
@@ -153,16 +160,29 @@ def grey_crops(photos, run, pairs, without=None):
 
         return noisy
 
-    return noisy_crops(photos, run, noises, [0.3] * pairs, make_grey=True, impulses=without != "impulses")
+    draw_others = even_crops(photos, run, noises, [0.3] * others, make_grey=True, impulses=without != "impulses")
+    return joined(draw_others, draw_photons)
+
+
+def joined(*draws):
+    """The `draw` of all pairs of several, each with seeds of its own."""
+
+    def draw(epoch, clean=False):
+        parts = [one(epoch + i * 500_000, clean) for i, one in enumerate(draws)]
+        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+    return draw
 
 
 def correlated(photos, run, without=None):
-    """Pairs (pairs, 3, CROP, CROP) with the noise of JPEGs, of developed photos and of grey pictures, of SHARES.
+    """Pairs (pairs, 3, CROP, CROP) with the noise of JPEGs, of developed photos and of grey pictures, of SHARES, made
+    even as `denoise` does (see `noise.stabilise`).
 
-    Those with independent noise went through a JPEG. The others in colour have `developed_noise` with a root mean
-    square log-uniform between 1 and 25 grey levels, or `coloured_noise` or `lined_noise`, 0.7 to 22; half of them went
+    Those with independent noise went through a JPEG. The others in colour have `developed_noise` or `coloured_noise`
+    with a root mean square log-uniform between 1 and 60 grey levels, or `lined_noise`, 0.7 to 40; half of them went
     through a JPEG, and half of their photos are `softened`. Those of one channel are as in `grey`, and impulses as
-    there. without: the one of SHARES whose place the others take, or "soft": no photo is softened, or "impulses".
+    there. without: the one of SHARES whose place the others take, or "soft": no photo is softened, or "impulses", or
+    "photons": no pictures of few.
     """
     shares = [0 if kind == without else share for kind, share in SHARES.items()]
     independent, developed, coloured, colours = (
@@ -172,8 +192,8 @@ def correlated(photos, run, without=None):
     def noises(clean, generator):
         parts = clean.tensor_split([independent, developed, coloured])
         draw_independent = gaussian_or_shot(parts[0], 0.9, generator)
-        developed_rms = log_uniform(len(parts[1]), 1, 25, generator)
-        coloured_rms, lined_rms = (log_uniform(len(part), 0.7, 22, generator) for part in parts[2:])
+        developed_rms, coloured_rms = (log_uniform(len(part), 1, 60, generator) for part in parts[1:3])
+        lined_rms = log_uniform(len(parts[3]), 0.7, 40, generator)
 
         def noisy(n):
             return torch.cat([
@@ -187,23 +207,20 @@ def correlated(photos, run, without=None):
 
     jpegs = [1.0] * independent + [0.5] * (colours - independent)
     soft = [0.0] * independent + [0.0 if without == "soft" else 0.5] * (colours - independent)
-    draw_colours = noisy_crops(photos, run, noises, jpegs, soft, impulses=without != "impulses")
-    draw_greys = grey_crops(photos, run, run.pairs - colours, without)
-
-    def draw(epoch, clean=False):
-        both = draw_colours(epoch + 500_000, clean), draw_greys(epoch, clean)  # with seeds of their own
-        return tuple(torch.cat(parts) for parts in zip(*both, strict=True))
-
-    return draw
+    draw_colours = even_crops(photos, run, noises, jpegs, soft, impulses=without != "impulses")
+    return joined(grey_crops(photos, run, run.pairs - colours, without), draw_colours)
 
 
-def noisy_crops(photos, run, noises, jpegs, soft=None, make_grey=False, impulses=True):
-    """The `draw` of a source of crops. With `clean` its targets are the clean crops, float.
+def even_crops(photos, run, noises, jpegs, soft=None, make_grey=False, impulses=True):
+    """The `draw` of a source of crops whose noise is made even. With `clean` its targets are the clean crops.
 
     noises: takes clean crops, float (N, C, CROP, CROP), and a generator, and returns a function `n -> noisy crops`,
     float, which has an n-th of the variance: a draw for n = 1, or as the mean of n draws. jpegs: the shares of the
     inputs that go through a JPEG, one for each pair. soft: those of the crops that are `softened`. make_grey: crops of
     one channel, which becomes three in the end. impulses: whether IMPULSES of the inputs have them.
+
+    Inputs are of 8 bits before they are made even, by the standard deviation that their noise has, impulses apart,
+    which is taken for up to DOUBT less or more, as whoever measures it errs.
     """
 
     def draw(epoch, clean=False):
@@ -213,24 +230,73 @@ def noisy_crops(photos, run, noises, jpegs, soft=None, make_grey=False, impulses
             crops = (crops * torch.tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
         if soft:
             crops = softened(crops, soft, generator)
+        crops = darkened(crops, generator)
         noisy = noises(crops, generator)
-        inputs = to_uint8(noisy(1))
+        plain = to_uint8(noisy(1))
+        inputs, rate = plain, 0
         if impulses:
             struck = uniform(len(inputs), 0, 1, generator) < IMPULSES
             rate = torch.where(struck, log_uniform(len(inputs), *RATES, generator), 0)
             inputs = impulse_noise(inputs, rate, generator)
         inputs = with_jpeg(inputs, jpegs, generator)
+        before, after = ((images - crops).square().mean((1, 2, 3), keepdim=True) for images in (plain, inputs))
+        # A JPEG takes some of the noise, but what it does to edges is none of it.
+        sd = torch.where(torch.as_tensor(rate > 0), before, before.minimum(after)).sqrt().clamp(min=LEAST_SD)
+        sd = sd * uniform(len(inputs), -DOUBT, DOUBT, generator).exp()
+        middle = uniform(len(inputs), 40, 215, generator)  # of the whole picture, not of the crop
         targets = crops if clean else noisy(run.targets)
-        return tuple(images.expand(-1, 3, -1, -1) for images in (inputs, targets))
+        return tuple(evened(images, sd, middle).expand(-1, 3, -1, -1) for images in (inputs.float(), targets))
+
+    return draw
+
+
+def darkened(crops, generator):
+    """Crops (N, C, H, W), float in [0, 255], every fourth as dark as pictures at night and of few photons are: to a
+    power between 1 and 3.5, times 0.3 to 1."""
+    n = len(crops)
+    power, scale = uniform(n, 1, 3.5, generator), uniform(n, 0.3, 1, generator)
+    dark = (crops / 255) ** power * 255 * scale
+    return torch.where(uniform(n, 0, 1, generator) < 0.25, dark, crops)
+
+
+def few_photons(photos, run, pairs):
+    """The `draw` of so many grey pairs as a detector counts them, floats that are neither rounded nor clamped, made
+    even by `noise.stabilise.stabilised`.
+
+    Log-uniform are the photons at white, 1 to 3,000, and the read noise, 0.003 to 0.15 of white. Three in four are
+    dark, to a power between 1 and 3.5. Gain and read noise are taken for up to DOUBT less or more.
+    """
+
+    def draw(epoch, clean=False):
+        generator = torch.Generator().manual_seed(stream_seed(run, epoch))
+        crops = random_crops(photos, pairs, CROP, generator).float()
+        crops = (crops * torch.tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True) / 255
+        dark = uniform(pairs, 0, 1, generator) < 0.75
+        photons = log_uniform(pairs, 1, 3000, generator)
+        light = photons * crops ** torch.where(dark, uniform(pairs, 1, 3.5, generator), 1)
+        read = photons * log_uniform(pairs, 0.003, 0.15, generator)
+        gain, noise, sd = (uniform(pairs, -DOUBT, DOUBT, generator).exp() for _ in range(3))
+
+        def even():
+            counts = torch.poisson(light, generator) + read * torch.empty(light.shape).normal_(generator=generator)
+            return stabilised(counts, gain, (noise * read) ** 2)
+
+        inputs, draws = even(), 32 if clean else run.targets
+        targets = sum(even() for _ in range(draws)) / draws
+        middle = inputs.mean((1, 2, 3), keepdim=True) + uniform(pairs, -1.5, 1.5, generator)
+        return tuple(evened(images, sd, middle).expand(-1, 3, -1, -1) for images in (inputs, targets))
 
     return draw
 
 
 def gaussian_or_shot(clean, gaussian, generator):
-    """As `noises` of `noisy_crops` returns it, independent noise: for a share of the images `gaussian`, with sigma
-    uniform in [0, MOST_SIGMA], for the others Poisson, its standard deviation at mid-grey uniform in [0, MOST_SHOT]."""
-    strength, kind = torch.rand(2, len(clean), 1, 1, 1, generator=generator)
-    sigma = torch.where(kind < gaussian, MOST_SIGMA * strength, 0)
+    """As `noises` of `even_crops` returns it, independent noise: for a share of the images `gaussian`, with sigma
+    for one half uniform in [0, 70], for the other log-uniform in [1, 110]; for the others Poisson, its standard
+    deviation at mid-grey uniform in [0, MOST_SHOT]."""
+    n = len(clean)
+    strength, kind, how = torch.rand(3, n, 1, 1, 1, generator=generator)
+    sigma = torch.where(how < 0.5, 70 * strength, 110**strength)
+    sigma = torch.where(kind < gaussian, sigma, 0)
     gain = torch.where(kind >= gaussian, (MOST_SHOT * strength) ** 2 / 128, 0)
     return lambda n: camera_noise(clean, sigma / n**0.5, gain / n, generator)
 
