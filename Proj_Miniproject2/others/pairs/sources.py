@@ -30,8 +30,11 @@ LUMA = 0.299, 0.587, 0.114  # the weights of red, green and blue in a grey pictu
 SHARES = {"independent": 0.1, "developed": 0.18, "coloured": 0.18, "lined": 0.06, "grey": 0.48}  # of `correlated`
 IMPULSES = 0.1  # of the inputs of `grey` and `correlated` have `impulse_noise`
 RATES = 0.001, 0.1  # of their pixels
-LEAST_SD = 0.5  # grey levels: less can't be told from rounding
-DOUBT = 0.25  # of the logarithm of the noise's standard deviation, as networks are told it
+# The standard deviation that noise is said to have, by which it is made even: a factor of the true one, and at least so
+# many grey levels. If it is independent that can be measured, else texture may count as noise, and noise as texture.
+SAID, SAID_LEAST = (0.8, 1.25), 0.7
+SAID_ROUGHLY, SAID_ROUGHLY_LEAST = (0.4, 3), 2
+DRAWN, BOXES = 0.08, 25  # of the crops show so many lines and boxes
 BLOCKS = 6, 7, 8  # of `varied`
 
 
@@ -160,7 +163,8 @@ def grey_crops(photos, run, pairs, without=None):
 
         return noisy
 
-    draw_others = even_crops(photos, run, noises, [0.3] * others, make_grey=True, impulses=without != "impulses")
+    rough, jpegs, impulses = [i >= independent for i in range(others)], [0.3] * others, without != "impulses"
+    draw_others = even_crops(photos, run, noises, rough, jpegs, make_grey=True, impulses=impulses)
     return joined(draw_others, draw_photons)
 
 
@@ -207,11 +211,11 @@ def correlated(photos, run, without=None):
 
     jpegs = [1.0] * independent + [0.5] * (colours - independent)
     soft = [0.0] * independent + [0.0 if without == "soft" else 0.5] * (colours - independent)
-    draw_colours = even_crops(photos, run, noises, jpegs, soft, impulses=without != "impulses")
+    draw_colours = even_crops(photos, run, noises, [True] * colours, jpegs, soft, impulses=without != "impulses")
     return joined(grey_crops(photos, run, run.pairs - colours, without), draw_colours)
 
 
-def even_crops(photos, run, noises, jpegs, soft=None, make_grey=False, impulses=True):
+def even_crops(photos, run, noises, rough, jpegs, soft=None, make_grey=False, impulses=True):
     """The `draw` of a source of crops whose noise is made even. With `clean` its targets are the clean crops.
 
     noises: takes clean crops, float (N, C, CROP, CROP), and a generator, and returns a function `n -> noisy crops`,
@@ -219,9 +223,9 @@ def even_crops(photos, run, noises, jpegs, soft=None, make_grey=False, impulses=
     inputs that go through a JPEG, one for each pair. soft: those of the crops that are `softened`. make_grey: crops of
     one channel, which becomes three in the end. impulses: whether IMPULSES of the inputs have them.
 
-    Inputs are of 8 bits before they are made even, by the standard deviation that their noise has, impulses apart,
-    which is taken for up to DOUBT less or more, as whoever measures it errs.
+    rough: for each pair, whether its noise can be measured but roughly. Inputs are of 8 bits before they are made even.
     """
+    rough = (torch.tensor(rough) | (torch.tensor(jpegs) > 0)).view(-1, 1, 1, 1)
 
     def draw(epoch, clean=False):
         generator = torch.Generator().manual_seed(stream_seed(run, epoch))
@@ -230,7 +234,7 @@ def even_crops(photos, run, noises, jpegs, soft=None, make_grey=False, impulses=
             crops = (crops * torch.tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
         if soft:
             crops = softened(crops, soft, generator)
-        crops = darkened(crops, generator)
+        crops = with_drawings(darkened(crops, generator), generator)
         noisy = noises(crops, generator)
         plain = to_uint8(noisy(1))
         inputs, rate = plain, 0
@@ -241,8 +245,10 @@ def even_crops(photos, run, noises, jpegs, soft=None, make_grey=False, impulses=
         inputs = with_jpeg(inputs, jpegs, generator)
         before, after = ((images - crops).square().mean((1, 2, 3), keepdim=True) for images in (plain, inputs))
         # A JPEG takes some of the noise, but what it does to edges is none of it.
-        sd = torch.where(torch.as_tensor(rate > 0), before, before.minimum(after)).sqrt().clamp(min=LEAST_SD)
-        sd = sd * uniform(len(inputs), -DOUBT, DOUBT, generator).exp()
+        sd = torch.where(torch.as_tensor(rate > 0), before, before.minimum(after)).sqrt()
+        said = log_uniform(len(sd), *SAID, generator), log_uniform(len(sd), *SAID_ROUGHLY, generator)
+        exact, roughly = (sd * said[0]).clamp(min=SAID_LEAST), (sd * said[1]).clamp(min=SAID_ROUGHLY_LEAST)
+        sd = torch.where(rough, roughly, exact)
         middle = uniform(len(inputs), 40, 215, generator)  # of the whole picture, not of the crop
         targets = crops if clean else noisy(run.targets)
         return tuple(evened(images, sd, middle).expand(-1, 3, -1, -1) for images in (inputs.float(), targets))
@@ -259,12 +265,30 @@ def darkened(crops, generator):
     return torch.where(uniform(n, 0, 1, generator) < 0.25, dark, crops)
 
 
+def with_drawings(crops, generator):
+    """Crops (N, C, H, W), float, DRAWN of them with lines, boxes and dots of one colour each, as screenshots, plots and
+    text have, half of these on a plain ground."""
+    n, channels, height, width = crops.shape
+    chosen, plain = torch.rand(2, n, generator=generator) < torch.tensor([[DRAWN], [0.5]])
+    for i in chosen.nonzero()[:, 0].tolist():
+        crop = crops[i]
+        if plain[i]:
+            crop[:] = 255 * torch.rand(channels, 1, 1, generator=generator)
+        for _ in range(BOXES):
+            kind, thick, long, row, column = torch.rand(5, generator=generator).tolist()
+            thick, long = 1 + int(3 * thick), 1 + int(40 * long**2)
+            down, across = (thick, long) if kind < 0.5 else (long, thick)
+            top, left = int(row * height), int(column * width)
+            crop[:, top : top + down, left : left + across] = 255 * torch.rand(channels, 1, 1, generator=generator)
+    return crops
+
+
 def few_photons(photos, run, pairs):
     """The `draw` of so many grey pairs as a detector counts them, floats that are neither rounded nor clamped, made
     even by `noise.stabilise.stabilised`.
 
     Log-uniform are the photons at white, 1 to 3,000, and the read noise, 0.003 to 0.15 of white. Three in four are
-    dark, to a power between 1 and 3.5. Gain and read noise are taken for up to DOUBT less or more.
+    dark, to a power between 1 and 3.5. Gain and read noise are said to be by SAID other ones.
     """
 
     def draw(epoch, clean=False):
@@ -275,7 +299,7 @@ def few_photons(photos, run, pairs):
         photons = log_uniform(pairs, 1, 3000, generator)
         light = photons * crops ** torch.where(dark, uniform(pairs, 1, 3.5, generator), 1)
         read = photons * log_uniform(pairs, 0.003, 0.15, generator)
-        gain, noise, sd = (uniform(pairs, -DOUBT, DOUBT, generator).exp() for _ in range(3))
+        gain, noise, sd = (log_uniform(pairs, *SAID, generator) for _ in range(3))
 
         def even():
             counts = torch.poisson(light, generator) + read * torch.empty(light.shape).normal_(generator=generator)
