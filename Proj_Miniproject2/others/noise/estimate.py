@@ -1,0 +1,325 @@
+"""What the noise of a picture is, from the picture alone: how strong, how much with brightness, how far neighbours and
+channels share it, and which pixels tell nothing.
+
+Where a picture is calm, differences of its pixels are those of its noise. So second differences, which are zero on
+planes, are squared and averaged over blocks. Of noise that is independent in every pixel they are the same at any
+distance, of texture they grow: blocks where they don't show noise alone. Sorted by brightness they tell the variance
+there, and a line through them the noise of a detector,
+
+    variance = gain (value - offset) + read_noise^2
+
+(Foi et al., "Practical Poissonian-Gaussian noise modeling and fitting for single-image raw-data", 2008). Noise that
+neighbours share hardly shows in their differences, but in those of pixels some way apart, where texture shows as well.
+Then there are no such blocks, and the calmest ones tell the strength, roughly.
+"""
+
+import math
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from torch.nn.functional import max_pool2d
+
+from .ranges import empty, found, repaired, without_infinities
+from .stabilise import stabilised
+
+DISTANCES = 1, 2, 4, 8  # pixels, of the second differences
+BLOCK, SMALL_BLOCK = 16, 8  # pixels a side, and of pictures whose sides are shorter than SMALL
+SMALL = 96
+GROWTH = 1.3, 1.5  # times, of the squared differences of noise alone from the first to the second and third distance
+CALMER = 0.9  # of the mean variance has the calmer half of blocks that show noise alone
+LEAST_WHITE = 0.05  # of the blocks show noise alone, if it is independent
+CLASSES = 16  # of brightness
+LEAST_CLASSES, LEAST_IN_CLASS = 4, 12  # blocks; from so many classes on they tell a gain
+CALM = 0.1  # of the blocks are the calmest
+LEAST_SIDE = 16  # pixels
+TILE, TILES = 256, 9  # of a large picture so many parts of so many pixels a side are looked at
+PAGES = 8  # of a stack are looked at
+DEVIANT = 6  # standard deviations of the noise: what lies further off is none of it
+MOST_DEAD = 0.1  # of the pixels: if more are unlike all around them, they are photons, one by one
+FEW_DEAD = 1e-3
+SATURATED = 1e-4  # of the pixels have the highest value, if it is that of saturation
+LAGS = 1, 2, 3, 4, 5, 6, 7  # pixels: how far apart it is looked whether noise is shared, within a block
+
+
+class Noise(NamedTuple):
+    """The noise of a picture, or of all pages of a stack. For each of its channels, as tuples:
+
+    gain, offset, read_noise: the variance is gain (value - offset) + read_noise^2, in the picture's units. The offset
+        is 0, or what was said, or where that leaves no variance, the value at which it is none
+    sd: the standard deviation over the whole picture
+    span: (low, scale), between what the values lie, and a 175th of it, see `ranges.found`; a scale of 0 if they are
+        the same nearly everywhere
+    trusted: the share of the picture that shows nothing but independent noise
+
+    And for all: white, whether it is independent from pixel to pixel; correlation of neighbouring pixels, from 0 to 1;
+    reach, the distance in pixels from which on they share less than a tenth of it; channels, the correlation of
+    neighbouring channels; and the shares of the pixels that are saturated, empty (as padding is) and dead.
+    """
+
+    gain: tuple
+    offset: tuple
+    read_noise: tuple
+    sd: tuple
+    span: tuple
+    trusted: tuple
+    white: bool
+    correlation: float
+    reach: int
+    channels: float
+    saturated: float
+    empty: float
+    dead: float
+
+    def floor(self, channel):
+        """The variance at the value 0 of a channel."""
+        return self.read_noise[channel] ** 2 - self.gain[channel] * self.offset[channel]
+
+
+def estimate(pages, gain=None, read_noise=None, offset=None):
+    """The `Noise` of a picture, or of a stack's pages: a list of tensors (C, H, W) of any range.
+
+    gain, read_noise, offset: what is known of the camera, in the picture's units. Of many pages PAGES are looked at.
+    Raises ValueError for pictures of less than LEAST_SIDE pixels a side, for a gain or a read noise that is negative or
+    no number, and for an offset above all that the pictures hold.
+    """
+    check_known(pages, gain, read_noise, offset)
+    pages = pages[:: -(-len(pages) // PAGES)]
+    channels = [of_channel([page[i] for page in pages], gain, read_noise, offset) for i in range(len(pages[0]))]
+    variance, *lags = torch.stack([channel["lags"] for channel in channels]).mean(0)
+    correlations = [(lag / variance.clamp(min=1e-300)).item() for lag in lags]
+    each = ("gain", "offset", "read_noise", "sd", "span", "trusted")
+    shares = ("saturated", "empty", "dead")
+    return Noise(
+        **{name: tuple(channel[name] for channel in channels) for name in each},
+        white=all(channel["white"] for channel in channels),
+        correlation=correlations[0],
+        reach=next((lag for lag, c in zip(LAGS, correlations, strict=True) if c < 0.1), LAGS[-1]),
+        channels=between_channels(pages),
+        **{name: sum(channel[name] for channel in channels) / len(channels) for name in shares},
+    )
+
+
+def check_known(pages, gain, read_noise, offset):
+    """What `estimate` raises."""
+    height, width = pages[0].shape[1:]
+    if min(height, width) < LEAST_SIDE:
+        raise ValueError(f"noise is estimated from {LEAST_SIDE} x {LEAST_SIDE} pixels or more, got {height} x {width}")
+    for name, value in (("gain", gain), ("read noise", read_noise)):
+        if value is not None and not 0 <= value < math.inf:
+            raise ValueError(f"the {name} must be a number, at least 0, got {value}")
+    if offset is not None and not math.isfinite(offset):
+        raise ValueError(f"the offset must be a number, got {offset}")
+    if offset is not None and all(bool((page < offset).all()) for page in pages):
+        raise ValueError(f"the offset {offset:g} lies above all values: the noise's variance would be negative")
+
+
+class Evidence(NamedTuple):
+    """What a channel shows of its noise: of its blocks the `means` (N,), the mean squared second differences `squares`
+    (K, N) at as many of DISTANCES as it has room for, and the `lags` (1 + L, N), see `covariances`; and the `values`
+    (M,) of the pixels that tell something."""
+
+    means: torch.Tensor
+    squares: torch.Tensor
+    lags: torch.Tensor
+    values: torch.Tensor
+
+
+def of_channel(pages, gain, read_noise, offset):
+    """The fields of `Noise` of a channel, (H, W) of each page, as a dict, and the `lags` (L,) of its calmest blocks."""
+    parts = [page[tile].double() for page in pages for tile in tiles(page.shape)]
+    finite = [without_infinities(part[None])[0] for part in parts]
+    highest = max(part.max() for part in finite)
+    full = [part == highest for part in finite]
+    saturated = share(full)
+    if saturated < SATURATED:
+        full, saturated = [torch.zeros_like(mask) for mask in full], 0.0
+    blank = [empty(part[None])[0] | ~raw.isfinite() for part, raw in zip(finite, parts, strict=True)]
+    told = [~(f | b) for f, b in zip(full, blank, strict=True)]
+    calm = [repaired(part[None])[0] for part in finite]
+    odd = [(c != part) & t for c, part, t in zip(calm, finite, told, strict=True)]
+    result = fitted(gathered(calm, told), gain, read_noise, offset)
+    dead = [o & deviant(part, c, result) for part, c, o in zip(finite, calm, odd, strict=True)]
+    sizes = torch.cat([(part - c)[d] for part, c, d in zip(finite, calm, dead, strict=True)])
+    if share(dead) > MOST_DEAD or 2 * share(dead) < share(odd) or (share(dead) > FEW_DEAD and are_photons(sizes)):
+        dead = [torch.zeros_like(o) for o in odd]
+        result = fitted(gathered(finite, told), gain, read_noise, offset)
+    span = (
+        found(torch.cat([part.flatten() for part in calm])[None, None]) if any(bool(t.any()) for t in told) else (0, 0)
+    )
+    return result | {"span": span, "saturated": saturated, "empty": share(blank), "dead": share(dead)}
+
+
+def are_photons(sizes):
+    """Whether what lies so much (N,) above all around it are photons, one by one, and no dead pixels: nearly all lie
+    above, and by the same."""
+    low, middle, high = sizes.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=sizes.dtype)).tolist()
+    return bool((sizes > 0).double().mean() > 0.9) and high - low < middle / 2
+
+
+def share(masks):
+    return torch.stack([mask.double().mean() for mask in masks]).mean().item()
+
+
+def deviant(picture, around, fit):
+    """Which pixels lie further from `around` than DEVIANT standard deviations of the noise."""
+    variance = (fit["gain"] * around + fit["read_noise"] ** 2 - fit["gain"] * fit["offset"]).clamp(min=0)
+    if fit["gain"]:
+        floor = fit["read_noise"] ** 2 - fit["gain"] * fit["offset"]
+        return (stabilised(picture, fit["gain"], floor) - stabilised(around, fit["gain"], floor)).abs() > DEVIANT
+    return (picture - around).square() > DEVIANT**2 * variance
+
+
+def gathered(parts, told):
+    """The `Evidence` of tiles (H, W), where `told` is true."""
+    looked = [look(part, mask) for part, mask in zip(parts, told, strict=True)]
+    return Evidence(*(torch.cat(one, -1) for one in zip(*looked, strict=True)))
+
+
+def look(picture, told):
+    """The `Evidence` of a tile (H, W)."""
+    side = block_of(picture.shape)
+    distances = [d for d in DISTANCES if 4 * d + side <= min(picture.shape)] or [1]
+    margin = max(distances)
+    near = -max_pool2d(-told[None, None].double(), 5, stride=1, padding=2)[0, 0]
+    whole = blocks(inside(near, margin), side) == 1
+    squares = [blocks(inside(second_differences(picture, d).square(), margin - d), side)[whole] for d in distances]
+    products = covariances(inside(picture, margin), side)[:, whole]
+    return blocks(inside(picture, margin), side)[whole], torch.stack(squares), products, picture[told]
+
+
+def covariances(picture, side):
+    """For each block (N,) the mean product of pixels that lie 0, and so far apart as LAGS are, in rows and in columns,
+    of what a block has beside a plane: (1 + L, N)."""
+    height, width = (n // side * side for n in picture.shape)
+    cut = picture[:height, :width].unflatten(1, (-1, side)).unflatten(0, (-1, side)).transpose(1, 2).flatten(0, 1)
+    at = torch.arange(side, dtype=cut.dtype) - (side - 1) / 2
+    cut = cut - cut.mean((1, 2), keepdim=True)
+    slope = at / at.square().sum() / side
+    cut = cut - (cut.sum(1) @ slope)[:, None, None] * at - (cut.sum(2) @ slope)[:, None, None] * at[:, None]
+    products = [cut.square().mean((1, 2))]
+    for lag in LAGS:
+        down, across = cut[:, lag:] * cut[:, :-lag], cut[:, :, lag:] * cut[:, :, :-lag]
+        products.append((down.mean((1, 2)) + across.mean((1, 2))) / 2)
+    return torch.stack(products)
+
+
+def block_of(shape):
+    """The side of the blocks of a picture of that shape."""
+    return BLOCK if min(shape) >= SMALL else SMALL_BLOCK
+
+
+def fitted(evidence, gain, read_noise, offset):
+    """The noise that a channel's `Evidence` shows: a dict of `Noise`'s fields, and "lags"."""
+    means, squares, lags, values = evidence
+    if not len(means):  # all of it is empty
+        nothing = {"gain": 0.0, "offset": 0.0, "read_noise": 0.0, "sd": 0.0, "trusted": 0.0, "white": True}
+        return nothing | {"lags": torch.zeros(1 + len(LAGS), dtype=torch.float64)}
+    calm = squares[:3].sum(0).argsort()[: max(LEAST_IN_CLASS, int(CALM * len(means)))]
+    alone = squares[0] > 0
+    for further, growth in zip(squares[1:3], GROWTH, strict=False):
+        alone &= further < growth * squares[0]
+    trusted = alone.double().mean().item()
+    white = trusted >= LEAST_WHITE or not squares[0][calm].sum()
+    if white and int(alone.sum()) >= LEAST_IN_CLASS:
+        levels, variances = classes(means[alone], squares[0][alone])
+    else:
+        levels, variances = means[calm].mean()[None], squares[: len(GROWTH) + 1][-1][calm].mean()[None]
+    gain, floor = line(levels, variances, gain, read_noise, offset)
+    variance = (gain * values.clamp(levels.min(), levels.max()) + floor).clamp(min=0).mean()
+    if offset is None:  # 0, or where the variance is none
+        offset = -floor / gain if floor < 0 else 0.0
+    return {
+        "gain": gain,
+        "offset": float(offset),
+        "read_noise": max(floor + gain * offset, 0) ** 0.5,
+        "sd": variance.sqrt().item(),
+        "trusted": trusted,
+        "white": white,
+        "lags": lags[:, calm].mean(1),
+    }
+
+
+def classes(means, squares):
+    """The brightness (K,) and the variance (K,) of blocks that show noise alone, in classes of as many blocks each: of
+    each the calmer half counts, as there may be some texture in the other, and CALMER is what that has of the mean."""
+    order = means.argsort()
+    size = max(LEAST_IN_CLASS, len(order) // CLASSES)
+    parts = [part for part in order.split(size) if len(part) >= LEAST_IN_CLASS]
+    halves = [squares[part].sort().values[: len(part) // 2].mean() for part in parts]
+    return torch.stack([means[part].mean() for part in parts]), torch.stack(halves) / CALMER
+
+
+def line(levels, variances, gain=None, read_noise=None, offset=None):
+    """The gain and the floor, the variance at 0, of classes of brightness: what isn't known is found.
+
+    A line, iteratively reweighted: a class counts by the inverse of its variance, and less if that lies far above the
+    line, as texture makes it.
+    """
+    if gain is not None and read_noise is not None:
+        return float(gain), read_noise**2 - gain * (offset or 0)
+    if gain is not None:
+        return float(gain), (variances - gain * levels).median().item()
+    if read_noise is not None:
+        above = (levels - (offset or 0)).clamp(min=1e-300)
+        gain = max(((variances - read_noise**2) / above).median().item(), 0)
+        return gain, read_noise**2 - gain * (offset or 0)
+    if len(levels) < LEAST_CLASSES:
+        return 0.0, variances.mean().item()
+    most, middle = variances.max().clamp(min=1e-300), levels.mean()
+    at, weights = torch.stack([levels - middle, torch.ones_like(levels)], 1), 1 / variances.clamp(min=most / 50)
+    for _ in range(20):
+        slope, height = torch.linalg.lstsq(at * weights[:, None], (variances * weights)[:, None]).solution[:, 0]
+        on_line = slope * (levels - middle) + height
+        above = variances - on_line
+        usual = 4.5 * (above * weights).abs().median().clamp(min=1e-12) / weights
+        weights = 1 / on_line.clamp(min=most / 50) / (1 + (above.clamp(min=0) / usual) ** 2)
+    if slope <= 0:
+        return 0.0, height.item()
+    return slope.item(), (height - slope * middle).item()
+
+
+def between_channels(pages):
+    """The correlation of the noise of neighbouring channels, in the pictures' calmest blocks; 0 for a single one."""
+    if len(pages[0]) < 2:
+        return 0.0
+    products = []
+    for page in pages:
+        for tile in tiles(page.shape[1:]):
+            part = [second_differences(without_infinities(channel[tile][None].double())[0], 1) for channel in page]
+            side = block_of(page.shape[1:])
+            own = torch.stack([blocks(one.square(), side) for one in part])
+            shared = torch.stack([blocks(one * other, side) for one, other in zip(part, part[1:], strict=False)])
+            products.append(torch.cat([own, shared]))
+    products = torch.cat(products, 1)
+    own, both = products[: len(pages[0])], products[len(pages[0]) :]
+    calm = own.sum(0).argsort()[: max(LEAST_IN_CLASS, int(CALM * own.shape[1]))]
+    own, both = own[:, calm].mean(1), both[:, calm].mean(1)
+    return (both / (own[:-1] * own[1:]).sqrt().clamp(min=1e-300)).mean().item()
+
+
+def second_differences(picture, distance):
+    """(H, W) to (H - 2 distance, W - 2 distance): zero where the picture is a plane; of independent noise the standard
+    deviation is that of the noise."""
+    d = distance
+    rows = picture[2 * d :] + picture[: -2 * d] - 2 * picture[d:-d]
+    return (rows[:, 2 * d :] + rows[:, : -2 * d] - 2 * rows[:, d:-d]) / 6
+
+
+def tiles(shape):
+    """Slices of a picture of that shape: all of it, or TILES parts, evenly from all over it."""
+    grid = [*product(*(range(0, max(n - TILE, 0) + 1, TILE) for n in shape))]
+    side = [n if n < 2 * TILE else TILE for n in shape]
+    chosen = grid[:: -(-len(grid) // TILES)]
+    return [tuple(slice(start, start + n) for start, n in zip(place, side, strict=True)) for place in chosen]
+
+
+def inside(picture, margin):
+    """A picture without so many pixels at every side."""
+    return picture[margin:-margin, margin:-margin] if margin else picture
+
+
+def blocks(picture, side):
+    """The means of a picture's blocks (N,)."""
+    height, width = (n // side * side for n in picture.shape)
+    return picture[:height, :width].unflatten(1, (-1, side)).unflatten(0, (-1, side)).mean((1, 3)).flatten()
