@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from Proj_Miniproject2.others.api.denoising import seeing, trained
+from Proj_Miniproject2.others.api.weights import seeing, trained
 from Proj_Miniproject2.others.formats.files import read_pair, write_json
 from Proj_Miniproject2.others.formats.pictures import photo_paths
 from Proj_Miniproject2.others.noise.kinds import gaussian_noise

@@ -9,14 +9,11 @@ import sys
 import torch
 
 from ...model import FLOATS
-from ..formats.arrays import NUMPY_DTYPES, check_array, tensor_of
-from ..formats.files import load
+from ..formats.arrays import NUMPY_DTYPES, check_array
 from ..formats.pictures import image_of, in_mode, pixels_of
-from ..networks import NETWORKS
-from ..noise.correlation import ALIKE, correlation
-from ..noise.ranges import range_of, seen
+from .way import denoise_array, denoise_pixels
+from .weights import chosen
 
-STRIP = 256  # rows
 DTYPES = (torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.int16, torch.int32, *FLOATS)
 
 
@@ -117,62 +114,6 @@ def check_strength(strength):
         raise ValueError(f"strength must lie in [0, 2], got {strength}")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Which weights
-
-
-def chosen(network=None, weights=None, views=None):
-    """The models for colours with independent noise and for all else; with a network or weights, one for both."""
-    if network or weights:
-        return [seeing(trained(network or "photo", weights), views)] * 2
-    return [seeing(trained(name), views) for name in ("photo", "camera")]
-
-
-def seeing(model, views=None):
-    """The model, which takes the mean over so many views of a picture; where None, as many as it is made for.
-    ValueError for one that sees a picture only as it stands."""
-    if views is not None:
-        if not hasattr(model, "VIEWS"):
-            able = ", ".join(name for name, kind in NETWORKS.items() if hasattr(kind, "VIEWS"))
-            raise ValueError(f"this network sees a picture only as it stands: --views goes with {able}")
-        model.VIEWS = views
-    return model
-
-
-def trained(network, path=None):
-    """The model of that name in `NETWORKS`, with the weights of a file, or those shipped, and the `range` they have.
-
-    Raises as `Model.load_weights`, and says whose weights they are if those of another of the networks.
-    """
-    model = NETWORKS[network]()
-    path = path or model.PRETRAINED
-    try:
-        model.load_weights(path)
-    except ValueError as error:
-        fitting = [name for name, kind in NETWORKS.items() if fits(kind, path)]
-        if not fitting:
-            raise
-        raise ValueError(f"{path} does not hold the weights of this network: try --network {fitting[0]}") from error
-    try:
-        model.range = range_of(load(path, "cpu"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return model
-
-
-def fits(kind, path):
-    """Whether a file holds weights of that class of models."""
-    try:
-        kind().load_weights(path)
-    except ValueError:
-        return False
-    return True
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# One picture
-
-
 def denoise_image(models, image, progress=iter, strength=1):
     """What the models make of a Pillow image of mode L, LA, RGB or RGBA: one of the same mode, with the same alpha, and
     with what `write_image` needs. progress: as for `Model.predict`, in each pass."""
@@ -182,71 +123,3 @@ def denoise_image(models, image, progress=iter, strength=1):
         result.putalpha(image.getchannel("A"))
     result.info, result.format = image.info, image.format
     return result
-
-
-def denoise_array(models, array, progress=iter, strength=1):
-    """As `denoise_pixels`, for a NumPy array (H, W) or (H, W, C), in any order of its bytes. Errors: `check_array`."""
-    result = denoise_pixels(models, tensor_of(array), progress, strength)
-    result = result if result.dim() == 2 else result.movedim(0, 2)
-    return result.numpy().astype(array.dtype, order="C")
-
-
-def denoise_pixels(models, pixels, progress=iter, strength=1):
-    """What the models make of pixels (H, W) or (C, H, W) of any of DTYPES, see `denoise`: of that shape and dtype.
-
-    A model that was trained on measured pictures has their `range`, and takes no others.
-    """
-    if pixels.dim() == 2:
-        return denoise_pixels(models, pixels[None], progress, strength)[0]
-    colours = pixels.detach()[: 1 if len(pixels) < 3 else 3]
-    known = getattr(models[0], "range", None)
-    if known and pixels.dtype == torch.uint8:
-        raise ValueError("has 8 bits a value, but the weights were trained on another kind of picture, of more")
-    if pixels.dtype == torch.uint8:
-        result = passed(models, colours, progress, strength).expand_as(colours)
-    else:
-        before = colours.to("cpu", torch.float64)
-        values, scale = seen(before, known)
-        if not scale:
-            return pixels.detach().clone()
-        change = passed(models, values, progress, strength).double() - values
-        limits = (torch.finfo if pixels.is_floating_point() else torch.iinfo)(pixels.dtype)
-        result = before + scale * change
-        result = result if pixels.is_floating_point() else result.round_()
-        result = torch.where(before.isfinite(), result.clamp(limits.min, limits.max), before).to(pixels)
-    return torch.cat([result, pixels.detach()[len(result) :]]) if len(pixels) % 2 == 0 else result
-
-
-def passed(models, pixels, progress, strength):
-    """Pixels (C, H, W) of one channel or three, uint8 or float32 in [0, 255], after as many passes as the strength has.
-
-    Which model they go through, see `chosen`, is for the picture to show. Pixels that are grey are kept so: of three
-    equal channels one is returned.
-    """
-    independent, other = models
-    if bool((pixels[1:] == pixels[0]).all()):
-        pixels, model = pixels[:1], other
-    else:
-        model = independent if correlation(pixels) < ALIKE else other
-    for share in (min(strength, 1), strength - 1):
-        if share > 0:
-            pixels = blended(pixels, denoised(model, pixels, progress), share)
-    return pixels
-
-
-def denoised(model, pixels, progress):
-    """What a model makes of pixels, as for `passed`."""
-    noisy, output = pixels[None].expand(-1, 3, -1, -1), torch.empty_like(pixels)[None]
-    for place, piece in model.pieces(noisy, progress):  # not `predict`, whose float32 takes four times as much
-        clean = (piece if len(pixels) == 3 else piece.mean(1, keepdim=True)).clamp_(0, 255)
-        output[place] = clean if pixels.is_floating_point() else clean.round_()
-    return output[0]
-
-
-def blended(before, after, share):
-    """Pixels with so much of `after` in them, for the rest `before`."""
-    if share == 1:
-        return after
-    strips = zip(before.split(STRIP, 1), after.split(STRIP, 1), strict=True)  # as float32 takes four times as much
-    mixed = (one.float().lerp(other.float(), share) for one, other in strips)
-    return torch.cat([(m if before.is_floating_point() else m.round_()).to(before.dtype) for m in mixed], 1)

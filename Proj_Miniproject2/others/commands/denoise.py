@@ -23,7 +23,9 @@ from pathlib import Path
 
 from ...model import check_int
 from ..api.blocks import denoise_blocks
-from ..api.denoising import check_strength, chosen, denoise_array
+from ..api.denoising import check_strength
+from ..api.way import denoise_array
+from ..api.weights import chosen
 from ..formats import PLAIN, Options
 from ..formats.files import Incomplete, check_outputs, whole_path
 from ..formats.folders import is_sidecar

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..api.denoising import seeing, trained
+from ..api.weights import seeing, trained
 from ..formats.files import check_outputs, read_pair, write_json
 from ..networks import NETWORKS
 from ..noise.kinds import block_mean, gaussian_noise, pixel_noise, poisson_noise

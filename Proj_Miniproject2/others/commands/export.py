@@ -9,8 +9,8 @@ picture, and the range of measured pictures; that of weights that were trained o
 
 from pathlib import Path
 
-from ..api.denoising import trained
 from ..api.exporting import to_onnx
+from ..api.weights import trained
 from ..formats.files import check_outputs, write_whole
 from ..networks import NETWORKS
 from ..noise.ranges import LEVELS

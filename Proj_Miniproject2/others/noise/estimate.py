@@ -75,6 +75,11 @@ class Noise(NamedTuple):
         """The variance at the value 0 of a channel."""
         return self.read_noise[channel] ** 2 - self.gain[channel] * self.offset[channel]
 
+    def of(self, channel):
+        """The noise of one channel alone."""
+        each = ("gain", "offset", "read_noise", "sd", "span", "trusted")
+        return self._replace(**{name: getattr(self, name)[channel : channel + 1] for name in each})
+
 
 def estimate(pages, gain=None, read_noise=None, offset=None):
     """The `Noise` of a picture, or of a stack's pages: a list of tensors (C, H, W) of any range.
@@ -139,7 +144,8 @@ def of_channel(pages, gain, read_noise, offset):
     calm = [repaired(part[None])[0] for part in finite]
     odd = [(c != part) & t for c, part, t in zip(calm, finite, told, strict=True)]
     result = fitted(gathered(calm, told), gain, read_noise, offset)
-    dead = [o & deviant(part, c, result) for part, c, o in zip(finite, calm, odd, strict=True)]
+    floor = result["read_noise"] ** 2 - result["gain"] * result["offset"]
+    dead = [o & deviant(part, c, result["gain"], floor) for part, c, o in zip(finite, calm, odd, strict=True)]
     sizes = torch.cat([(part - c)[d] for part, c, d in zip(finite, calm, dead, strict=True)])
     if share(dead) > MOST_DEAD or 2 * share(dead) < share(odd) or (share(dead) > FEW_DEAD and are_photons(sizes)):
         dead = [torch.zeros_like(o) for o in odd]
@@ -161,13 +167,11 @@ def share(masks):
     return torch.stack([mask.double().mean() for mask in masks]).mean().item()
 
 
-def deviant(picture, around, fit):
+def deviant(picture, around, gain, floor):
     """Which pixels lie further from `around` than DEVIANT standard deviations of the noise."""
-    variance = (fit["gain"] * around + fit["read_noise"] ** 2 - fit["gain"] * fit["offset"]).clamp(min=0)
-    if fit["gain"]:
-        floor = fit["read_noise"] ** 2 - fit["gain"] * fit["offset"]
-        return (stabilised(picture, fit["gain"], floor) - stabilised(around, fit["gain"], floor)).abs() > DEVIANT
-    return (picture - around).square() > DEVIANT**2 * variance
+    if gain:
+        return (stabilised(picture, gain, floor) - stabilised(around, gain, floor)).abs() > DEVIANT
+    return (picture - around).square() > DEVIANT**2 * floor
 
 
 def gathered(parts, told):
@@ -298,12 +302,12 @@ def between_channels(pages):
     return (both / (own[:-1] * own[1:]).sqrt().clamp(min=1e-300)).mean().item()
 
 
-def second_differences(picture, distance):
-    """(H, W) to (H - 2 distance, W - 2 distance): zero where the picture is a plane; of independent noise the standard
-    deviation is that of the noise."""
+def second_differences(pictures, distance):
+    """(..., H, W) to (..., H - 2 distance, W - 2 distance): zero where a picture is a plane; of independent noise the
+    standard deviation is that of the noise."""
     d = distance
-    rows = picture[2 * d :] + picture[: -2 * d] - 2 * picture[d:-d]
-    return (rows[:, 2 * d :] + rows[:, : -2 * d] - 2 * rows[:, d:-d]) / 6
+    rows = pictures[..., 2 * d :, :] + pictures[..., : -2 * d, :] - 2 * pictures[..., d:-d, :]
+    return (rows[..., 2 * d :] + rows[..., : -2 * d] - 2 * rows[..., d:-d]) / 6
 
 
 def tiles(shape):
@@ -319,7 +323,16 @@ def inside(picture, margin):
     return picture[margin:-margin, margin:-margin] if margin else picture
 
 
-def blocks(picture, side):
-    """The means of a picture's blocks (N,)."""
-    height, width = (n // side * side for n in picture.shape)
-    return picture[:height, :width].unflatten(1, (-1, side)).unflatten(0, (-1, side)).mean((1, 3)).flatten()
+def blocks(pictures, side):
+    """The means of the blocks of pictures (..., H, W): (..., N)."""
+    height, width = (n // side * side for n in pictures.shape[-2:])
+    cut = pictures[..., :height, :width].unflatten(-1, (-1, side)).unflatten(-3, (-1, side))
+    return cut.mean((-3, -1)).flatten(-2)
+
+
+def rough_sd(pictures):
+    """The standard deviation (N,) of pictures' noise (N, C, H, W), whatever it is, or of their texture: that of their
+    calmest blocks."""
+    squares = blocks(second_differences(pictures, DISTANCES[len(GROWTH)]).square(), SMALL_BLOCK)
+    calm = squares.sort(-1).values[..., : max(1, int(CALM * squares.shape[-1]))]
+    return calm.mean((1, 2)).sqrt()

@@ -92,28 +92,48 @@ def check_known(picture, own, known):
         )
 
 
-# A file of weights that were trained on measured pictures has their range with it, so that all are seen alike. It lies
-# where torch keeps what it knows of a state_dict besides tensors: who doesn't ask for it has the same weights.
+# A file of weights knows how its network sees pictures: those that were trained on measured ones have their range, so
+# that all are seen alike, and those that were trained on even noise (see `stabilise`) say so. It lies where torch keeps
+# what it knows of a state_dict besides tensors: who doesn't ask for it has the same weights.
 
 
 def with_range(state, low, scale):
     """A state_dict, with a range of measured pictures."""
+    return with_about(state, range=(float(low), float(scale)))
+
+
+def with_even(state):
+    """A state_dict of a network that sees even noise."""
+    return with_about(state, even=True)
+
+
+def with_about(state, **about):
     state = OrderedDict(state)
-    state._metadata = {"": {"range": (float(low), float(scale))}}
+    state._metadata = {"": about}
     return state
+
+
+def about(state):
+    """What a state_dict from a file says of how its network sees pictures, a dict."""
+    all_of_it = getattr(state, "_metadata", None)
+    own = all_of_it.get("") if isinstance(all_of_it, dict) else None
+    return own if isinstance(own, dict) else {}
 
 
 def range_of(state):
     """The (low, scale) that a state_dict from a file has, or None. ValueError if they can't be that."""
-    about = getattr(state, "_metadata", None)
-    about = about.get("") if isinstance(about, dict) else None
-    kept = about.get("range") if isinstance(about, dict) else None
+    kept = about(state).get("range")
     if kept is None:
         return None
     numbers = isinstance(kept, tuple) and [type(value) for value in kept] == [float, float]
     if not numbers or not all(map(math.isfinite, kept)) or kept[1] <= 0:
         raise ValueError(f"the range of its pictures should be two numbers, the second above 0, got {kept!r:.80}")
     return kept
+
+
+def is_even(state):
+    """Whether a state_dict from a file is of a network that sees even noise."""
+    return about(state).get("even") is True
 
 
 def outliers(picture, around):

@@ -6,6 +6,7 @@ Each takes a list of photos and a `lab.runs.Run`, and returns a function `epoch 
 
 import torch
 
+from ..noise.estimate import rough_sd
 from ..noise.kinds import (
     blurred_noise,
     camera_noise,
@@ -31,9 +32,10 @@ SHARES = {"independent": 0.1, "developed": 0.18, "coloured": 0.18, "lined": 0.06
 IMPULSES = 0.1  # of the inputs of `grey` and `correlated` have `impulse_noise`
 RATES = 0.001, 0.1  # of their pixels
 # The standard deviation that noise is said to have, by which it is made even: a factor of the true one, and at least so
-# many grey levels. If it is independent that can be measured, else texture may count as noise, and noise as texture.
+# many grey levels. If it can't be told from texture, a factor of `rough_sd`; so it is for some pictures of other noise.
 SAID, SAID_LEAST = (0.8, 1.25), 0.7
-SAID_ROUGHLY, SAID_ROUGHLY_LEAST = (0.4, 3), 2
+SAID_ROUGHLY, SAID_ROUGHLY_LEAST = (0.5, 1.8), 2
+ROUGHLY = 0.25
 DRAWN, BOXES = 0.08, 25  # of the crops show so many lines and boxes
 BLOCKS = 6, 7, 8  # of `varied`
 
@@ -183,7 +185,7 @@ def correlated(photos, run, without=None):
     even as `denoise` does (see `noise.stabilise`).
 
     Those with independent noise went through a JPEG. The others in colour have `developed_noise` or `coloured_noise`
-    with a root mean square log-uniform between 1 and 60 grey levels, or `lined_noise`, 0.7 to 40; half of them went
+    with a root mean square log-uniform between 0.5 and 60 grey levels, or `lined_noise`, 0.7 to 40; half of them went
     through a JPEG, and half of their photos are `softened`. Those of one channel are as in `grey`, and impulses as
     there. without: the one of SHARES whose place the others take, or "soft": no photo is softened, or "impulses", or
     "photons": no pictures of few.
@@ -196,7 +198,7 @@ def correlated(photos, run, without=None):
     def noises(clean, generator):
         parts = clean.tensor_split([independent, developed, coloured])
         draw_independent = gaussian_or_shot(parts[0], 0.9, generator)
-        developed_rms, coloured_rms = (log_uniform(len(part), 1, 60, generator) for part in parts[1:3])
+        developed_rms, coloured_rms = (log_uniform(len(part), 0.5, 60, generator) for part in parts[1:3])
         lined_rms = log_uniform(len(parts[3]), 0.7, 40, generator)
 
         def noisy(n):
@@ -246,9 +248,10 @@ def even_crops(photos, run, noises, rough, jpegs, soft=None, make_grey=False, im
         before, after = ((images - crops).square().mean((1, 2, 3), keepdim=True) for images in (plain, inputs))
         # A JPEG takes some of the noise, but what it does to edges is none of it.
         sd = torch.where(torch.as_tensor(rate > 0), before, before.minimum(after)).sqrt()
-        said = log_uniform(len(sd), *SAID, generator), log_uniform(len(sd), *SAID_ROUGHLY, generator)
-        exact, roughly = (sd * said[0]).clamp(min=SAID_LEAST), (sd * said[1]).clamp(min=SAID_ROUGHLY_LEAST)
-        sd = torch.where(rough, roughly, exact)
+        exact = (sd * log_uniform(len(sd), *SAID, generator)).clamp(min=SAID_LEAST)
+        texture = rough_sd(inputs.float()).view(-1, 1, 1, 1) * log_uniform(len(sd), *SAID_ROUGHLY, generator)
+        roughly = rough | (uniform(len(sd), 0, 1, generator) < ROUGHLY)
+        sd = torch.where(roughly, texture.clamp(min=SAID_ROUGHLY_LEAST), exact)
         middle = uniform(len(inputs), 40, 215, generator)  # of the whole picture, not of the crop
         targets = crops if clean else noisy(run.targets)
         return tuple(evened(images, sd, middle).expand(-1, 3, -1, -1) for images in (inputs.float(), targets))

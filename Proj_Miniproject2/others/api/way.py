@@ -1,0 +1,263 @@
+"""A picture's way: its noise is measured, made even and taken away, and what is left is brought back."""
+
+import copy
+
+import torch
+from torch.nn.functional import avg_pool2d, interpolate
+
+from ..formats.arrays import tensor_of
+from ..noise.correlation import ALIKE, correlation
+from ..noise.estimate import LEAST_SIDE, deviant, estimate
+from ..noise.ranges import SPAN, empty, repaired, seen, without_infinities
+from ..noise.stabilise import MIDDLE, STRENGTH, restored, stabilised
+
+STRIP = 256  # rows
+# What is left of a picture's own grain, in grey levels: noise that is no stronger counts as that. Less where there is
+# hardly anything but noise, TRUSTED of the picture; more where it may be texture.
+GRAIN, GRAIN_TRUSTED, GRAIN_ROUGH = 1.5, 0.3, 3
+TRUSTED = 0.4
+ROUGH_LEAST = 2  # grey levels: the least that noise is said to have which can't be told from texture
+FAINT = 0.8  # grey levels: what changes by less where noise can't be told from texture had none
+LIKE = 3  # times as much as another, or less, spans a channel that is seen together with it
+VARYING = 2  # times as large is the brightest part's variance as the darkest's, from which on it is made even
+BROAD = 16  # pixels a side, of means in which nothing is lost
+
+
+def denoise_array(models, array, progress=iter, strength=1, noise=None, missing=None, repair=False):
+    """As `denoise_pixels`, for a NumPy array (H, W) or (H, W, C), in any order of its bytes; missing: a bool array
+    (H, W). Errors: `check_array`."""
+    missing = None if missing is None else torch.from_numpy(missing)
+    result = denoise_pixels(models, tensor_of(array), progress, strength, noise, missing, repair)
+    result = result if result.dim() == 2 else result.movedim(0, 2)
+    return result.numpy().astype(array.dtype, order="C")
+
+
+def denoise_pixels(models, pixels, progress=iter, strength=1, noise=None, missing=None, repair=False):
+    """What the models, see `weights.chosen`, make of pixels (H, W) or (C, H, W) of any dtype that `denoise` takes: of
+    that shape and dtype.
+
+    noise: the picture's `Noise`, where it is known, as of a stack. missing: bool (H, W), what is no measurement, and
+    stays, as NaN, infinities and what is `empty` do. repair: whether dead pixels are taken out; else they stay as far
+    from what is around them.
+    """
+    if pixels.dim() == 2:
+        return denoise_pixels(models, pixels[None], progress, strength, noise, missing, repair)[0]
+    colours = pixels.detach()[: 1 if len(pixels) < 3 else 3].cpu()
+    if not any(model.even for model in models):
+        return with_the_rest(in_its_range(models, colours, progress, strength), pixels)
+    result = made_even(models, colours, progress, strength, noise, repair)
+    stays = empty(colours)
+    if missing is not None:
+        stays = stays | missing
+    if colours.is_floating_point():
+        stays = stays | ~colours.isfinite()
+    return with_the_rest(torch.where(stays, colours, result) if bool(stays.any()) else result, pixels)
+
+
+def with_the_rest(colours, pixels):
+    """The first channels of pixels, denoised, and a last one that is transparency as it was."""
+    colours = colours.to(pixels)
+    return torch.cat([colours, pixels.detach()[len(colours) :]]) if len(pixels) % 2 == 0 else colours
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Networks that see even noise
+
+
+def made_even(models, pixels, progress, strength, noise, repair):
+    """Pixels (C, H, W) of one channel or three, denoised, of their dtype."""
+    if noise is None and min(pixels.shape[1:]) < LEAST_SIDE:
+        return in_its_range(models[:1] * 2, pixels, progress, strength)
+    noise = noise or estimate([pixels])
+    if len(pixels) > 1 and bool((pixels[1:] == pixels[0]).all()):
+        return made_even(models, pixels[:1], progress, strength, noise.of(0), repair).expand_as(pixels)
+    if len(pixels) > 1 and not seen_together(pixels, noise):
+        each = zip(pixels.split(1), map(noise.of, range(len(pixels))), strict=True)
+        return torch.cat([made_even(models, one, progress, strength, own, repair) for one, own in each])
+    independent, other = models
+    eight, level = pixels.dtype == torch.uint8, max(scale for _, scale in noise.span)
+    if not level:
+        return pixels
+    level = 1 if eight else level
+    if len(pixels) > 1 and not independent.even:
+        shown = pixels if eight else seen(pixels.double())[0]
+        if correlation(shown) < ALIKE:
+            return in_its_range([independent] * 2, pixels, progress, strength, left_alone(noise, level))
+    one = evenly if eight and not varies(noise) else measured
+    for share in (min(strength, 1), strength - 1):
+        if share > 0 and left_alone(noise, level):
+            pixels = one(other, pixels, noise, level, share * left_alone(noise, level), progress, repair)
+    return pixels
+
+
+def seen_together(pixels, noise):
+    """Whether channels are colours of one picture: of 8 bits, or of about one range."""
+    scales = [scale for _, scale in noise.span]
+    return pixels.dtype == torch.uint8 or max(scales) <= LIKE * min(scales)
+
+
+def strength_of(noise):
+    """The standard deviation of the noise over all channels."""
+    return (sum(sd**2 for sd in noise.sd) / len(noise.sd)) ** 0.5
+
+
+def left_alone(noise, level):
+    """What share of the noise is taken: less where it is as faint as a picture's own grain."""
+    grain = GRAIN if noise.white else GRAIN_ROUGH if len(noise.sd) == 1 else 0
+    grain = GRAIN_TRUSTED if noise.white and min(noise.trusted) >= TRUSTED else grain
+    return max(0.0, 1 - (grain * level / max(strength_of(noise), 1e-300)) ** 2)
+
+
+def varies(noise):
+    """Whether the noise of a single channel is that of photons: stronger by far where it is bright."""
+    if len(noise.gain) > 1 or not noise.white or not noise.gain[0]:
+        return False
+    low, scale = noise.span[0]
+    dark, bright = (noise.gain[0] * value + noise.floor(0) for value in (low, low + SPAN * scale))
+    return bright > VARYING * max(dark, 0)
+
+
+def evenly(model, pixels, noise, level, share, progress, repair):
+    """Pixels of 8 bits with a share of what the model takes away, whose noise is even as it is; in pieces, as float32
+    takes four times as much."""
+    sd = strength_of(noise) if noise.white else max(strength_of(noise), ROUGH_LEAST)
+    see, back = linear(sd, pixels.float().mean().item())
+    output, squares = torch.empty_like(pixels), 0.0
+    for place, clean in seen_by(model, pixels, see, progress):
+        before = pixels[place].float()
+        change = (back(clean) - before) * share
+        squares += change.double().square().sum().item()
+        output[place] = (before + change).round_().clamp_(0, 255)
+    if not noise.white and squares < FAINT**2 * pixels.numel():
+        return pixels
+    return output
+
+
+def measured(model, pixels, noise, level, share, progress, repair):
+    """Pixels of any dtype with a share of what the model takes away. Noise of photons is made even."""
+    whole = without_infinities(pixels.double())
+    picture = alive(whole, noise) if noise.dead else whole
+    if varies(noise):
+        gain, floor, offset = noise.gain[0], noise.floor(0), noise.offset[0]
+        even = stabilised(picture, gain, floor)
+        see, back = linear(1, even.mean().item())
+        levels = see(even).float()
+        result = restored(back(cleaned(model, levels, progress).double()), gain, floor, offset)
+    else:
+        sd = strength_of(noise) if noise.white else max(strength_of(noise), ROUGH_LEAST * level)
+        see, back = linear(sd, picture.mean().item())
+        levels = see(picture).float()
+        change = cleaned(model, levels, progress).double() - levels.double()
+        result = picture + change * (sd / STRENGTH)
+    result = picture + share * (result - picture)
+    if noise.white:
+        result += broad(picture - result)
+    result = result if repair else result + (whole - picture)
+    if pixels.is_floating_point():
+        return result.to(pixels.dtype)
+    limits = torch.iinfo(pixels.dtype)
+    return result.round_().clamp_(limits.min, limits.max).to(pixels.dtype)
+
+
+def alive(whole, noise):
+    """A picture whose dead pixels are as what is around them."""
+    around = repaired(whole)
+    fits = [(noise.gain[i], noise.floor(i)) for i in range(len(whole))]
+    dead = torch.stack([deviant(*both, *fit) for *both, fit in zip(whole, around, fits, strict=True)])
+    return torch.where(dead & (around != whole), around, whole)
+
+
+def linear(sd, middle):
+    """Two functions, to what networks see of a picture with noise of that standard deviation, and back."""
+    scale = STRENGTH / sd
+    return lambda x: (x - middle) * scale + MIDDLE, lambda levels: (levels - MIDDLE) / scale + middle
+
+
+def cleaned(model, levels, progress):
+    """What a model makes of levels (C, H, W), float32 of any range."""
+    output = torch.empty_like(levels)
+    for place, clean in seen_by(model, levels, lambda x: x, progress):
+        output[place] = clean
+    return output
+
+
+def seen_by(model, pixels, see, progress):
+    """What a model makes of pixels (C, H, W) that it sees by a function, in pieces: yields (place, values) for each."""
+    model = copy.copy(model)  # whose network is the same
+    prepared = model.prepared
+    model.prepared = lambda images: see(prepared(images) * 255) / 255
+    for (_, _, rows, columns), piece in model.pieces(pixels[None].expand(-1, 3, -1, -1), progress):
+        yield (slice(None), rows, columns), piece[0] if len(pixels) == 3 else piece[0].mean(0, keepdim=True)
+
+
+def broad(change):
+    """What a change (C, H, W) amounts to over BROAD x BROAD pixels, smooth: by this much the light of a picture that
+    was denoised is less than it was."""
+    height, width = change.shape[1:]
+    if min(height, width) < 2 * BROAD:
+        return change.mean((1, 2), keepdim=True)
+    means = avg_pool2d(change[None], BROAD, ceil_mode=True, count_include_pad=False)
+    means = avg_pool2d(means, 3, 1, 1, count_include_pad=False)
+    full = interpolate(means, scale_factor=BROAD, mode="bilinear")
+    return full[0, :, :height, :width]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Networks that see pictures in their own range, and find out what their noise is
+
+
+def in_its_range(models, pixels, progress, strength, share=1):
+    """Pixels (C, H, W) of one channel or three, denoised, of their dtype: the way of networks that were trained on
+    pictures of 8 bits as they are, or on measured ones in the range of these.
+
+    share: of what is taken away in the first pass.
+    """
+    known = models[0].range
+    if known and pixels.dtype == torch.uint8:
+        raise ValueError("has 8 bits a value, but the weights were trained on another kind of picture, of more")
+    if pixels.dtype == torch.uint8:
+        return passed(models, pixels, progress, strength, share).expand_as(pixels)
+    before = pixels.double()
+    values, scale = seen(before, known)
+    if not scale:
+        return pixels
+    change = passed(models, values, progress, strength, share).double() - values
+    limits = (torch.finfo if pixels.is_floating_point() else torch.iinfo)(pixels.dtype)
+    result = before + scale * change
+    result = result if pixels.is_floating_point() else result.round_()
+    return torch.where(before.isfinite(), result.clamp(limits.min, limits.max), before).to(pixels)
+
+
+def passed(models, pixels, progress, strength, first=1):
+    """Pixels (C, H, W) of one channel or three, uint8 or float32 in [0, 255], after as many passes as the strength has.
+
+    Which model they go through, see `weights.chosen`, is for the picture to show. Pixels that are grey are kept so: of
+    three equal channels one is returned. first: the share that is taken in the first pass.
+    """
+    independent, other = models
+    if bool((pixels[1:] == pixels[0]).all()):
+        pixels, model = pixels[:1], other
+    else:
+        model = independent if correlation(pixels) < ALIKE else other
+    for share in (min(strength, 1) * first, strength - 1):
+        if share > 0:
+            pixels = blended(pixels, denoised(model, pixels, progress), share)
+    return pixels
+
+
+def denoised(model, pixels, progress):
+    """What a model makes of pixels, as for `passed`."""
+    noisy, output = pixels[None].expand(-1, 3, -1, -1), torch.empty_like(pixels)[None]
+    for place, piece in model.pieces(noisy, progress):  # not `predict`, whose float32 takes four times as much
+        clean = (piece if len(pixels) == 3 else piece.mean(1, keepdim=True)).clamp_(0, 255)
+        output[place] = clean if pixels.is_floating_point() else clean.round_()
+    return output[0]
+
+
+def blended(before, after, share):
+    """Pixels with so much of `after` in them, for the rest `before`."""
+    if share == 1:
+        return after
+    strips = zip(before.split(STRIP, 1), after.split(STRIP, 1), strict=True)  # as float32 takes four times as much
+    mixed = (one.float().lerp(other.float(), share) for one, other in strips)
+    return torch.cat([(m if before.is_floating_point() else m.round_()).to(before.dtype) for m in mixed], 1)
