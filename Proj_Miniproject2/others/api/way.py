@@ -16,7 +16,7 @@ STRIP = 256  # rows
 # hardly anything but noise, TRUSTED of the picture; more where it may be texture.
 GRAIN, GRAIN_TRUSTED, GRAIN_ROUGH = 1.5, 0.3, 3
 TRUSTED = 0.4
-ROUGH_LEAST = 2  # grey levels: the least that noise is said to have which can't be told from texture
+ROUGH_LEAST = 4  # grey levels: the least that noise is said to have which can't be told from texture
 FAINT = 0.8  # grey levels: what changes by less where noise can't be told from texture had none
 LIKE = 3  # times as much as another, or less, spans a channel that is seen together with it
 VARYING = 2  # times as large is the brightest part's variance as the darkest's, from which on it is made even
@@ -176,7 +176,7 @@ def linear(sd, middle):
 def cleaned(model, levels, progress):
     """What a model makes of levels (C, H, W), float32 of any range."""
     output = torch.empty_like(levels)
-    for place, clean in seen_by(model, levels, lambda x: x, progress):
+    for place, clean in seen_by(model, levels, unchanged, progress):
         output[place] = clean
     return output
 
@@ -247,11 +247,16 @@ def passed(models, pixels, progress, strength, first=1):
 
 def denoised(model, pixels, progress):
     """What a model makes of pixels, as for `passed`."""
-    noisy, output = pixels[None].expand(-1, 3, -1, -1), torch.empty_like(pixels)[None]
-    for place, piece in model.pieces(noisy, progress):  # not `predict`, whose float32 takes four times as much
-        clean = (piece if len(pixels) == 3 else piece.mean(1, keepdim=True)).clamp_(0, 255)
+    output = torch.empty_like(pixels)
+    see, back = linear(*model.seen) if model.seen else (unchanged, unchanged)
+    for place, clean in seen_by(model, pixels, see, progress):  # not `predict`, whose float32 takes four times as much
+        clean = back(clean).clamp_(0, 255)
         output[place] = clean if pixels.is_floating_point() else clean.round_()
-    return output[0]
+    return output
+
+
+def unchanged(levels):
+    return levels
 
 
 def blended(before, after, share):

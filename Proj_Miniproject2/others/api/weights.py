@@ -2,7 +2,7 @@
 
 from ..formats.files import load
 from ..networks import NETWORKS
-from ..noise.ranges import is_even, range_of
+from ..noise.ranges import is_even, range_of, seen_of
 
 
 def chosen(network=None, weights=None, views=None):
@@ -24,8 +24,8 @@ def seeing(model, views=None):
 
 
 def trained(network, path=None):
-    """The model of that name in `NETWORKS`, with the weights of a file, or those shipped, and the `range` they have,
-    and whether they are of a network that sees `even` noise.
+    """The model of that name in `NETWORKS`, with the weights of a file, or those shipped, and what the file says of
+    how its network sees pictures, see `ranges.with_about`: `range`, `seen` and `even`.
 
     Raises as `Model.load_weights`, and says whose weights they are if those of another of the networks.
     """
@@ -40,7 +40,7 @@ def trained(network, path=None):
         raise ValueError(f"{path} does not hold the weights of this network: try --network {fitting[0]}") from error
     try:
         state = load(path, "cpu")
-        model.range, model.even = range_of(state), is_even(state)
+        model.range, model.seen, model.even = range_of(state), seen_of(state), is_even(state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return model

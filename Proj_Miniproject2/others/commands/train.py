@@ -28,11 +28,12 @@ from ..formats.files import Incomplete, check_outputs, save_somewhere, write_jso
 from ..lab.experiment import train
 from ..lab.runs import FUNCTIONS, RUNS, Run
 from ..networks import TRAINABLE, VARIANTS, CameraUNet, PhotoUNet
-from ..noise.ranges import with_range
+from ..noise.ranges import with_about
+from ..pairs.pages import even
 from ..pairs.photos import load_photos
 from ..pairs.shots import read_scenes
 from ..pairs.singles import read_singles, singles
-from ..pairs.sources import shots
+from ..pairs.sources import correlated, grey, shots
 from ..training.processes import rank
 from ..training.recipe import DEFAULT, Recipe
 from . import add_overwrite, pictures_in
@@ -186,15 +187,19 @@ def main(args):
         resumed = [args.checkpoint, f"{args.checkpoint}.distill"] if args.checkpoint else []
         check_outputs(outputs, read, args.overwrite, resumed)
     photos, known = pictures_of(args)
+    seen = None
     if own and run.start == str(PhotoUNet.PRETRAINED) and all(map(is_grey, photos)):
         run = replace(run, start=str(CameraUNet.PRETRAINED))  # which knows grey pictures, and fits into a wider network
+        photos, seen = even(photos)
     model, results = train(photos, run, args.checkpoint)
     if rank():  # the first process writes for all
         return
     on = {"shots": "against another shot, on the scenes", "singles": "against the pixels beside, on what was"}
     print(f"{results['psnr']:.2f} dB {on.get(kind, 'on the photos')} set aside (noisy: {results['noisy_psnr']:.2f} dB)")
-    if known:
-        model.write = lambda state, path: Model.write(with_range(state, *known), path)
+    about = {"range": known, "seen": seen, "even": run.source in (grey, correlated)}
+    if any(about.values()):
+        about = {name: value for name, value in about.items() if value}
+        model.write = lambda state, path: Model.write(with_about(state, **about), path)
     dtype = torch.float16 if args.half else None
     worse, out = not results["psnr"] > results["noisy_psnr"], args.out
     if worse and out.exists():

@@ -51,7 +51,7 @@ def validation(photos, run):
 
 
 def predicted(model, images):
-    """As `Model.predict`, but neither checked nor clamped: of noise that was made even."""
+    """As `Model.predict`, but neither checked nor clamped: of noise that was made even, and of measured pictures."""
     output = torch.empty_like(images)
     for place, piece in model.pieces(images):
         output[place] = piece
@@ -105,7 +105,7 @@ def train(photos, run, checkpoint=None):
     recipe = run.recipe if both_noisy else replace(run.recipe, exchange=False)
     draw = run.source(training, own(run))
     noisy, clean = validation(held_out, run)
-    predict = partial(predicted, model) if run.source in (grey, correlated) else model.predict
+    predict = partial(predicted, model) if noisy.is_floating_point() else model.predict
     history, second_history = {"psnr": {}, "seconds": 0.0}, {"seconds": 0.0}  # the PSNR before the epoch of a number
 
     def score(epoch):

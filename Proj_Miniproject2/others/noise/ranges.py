@@ -102,12 +102,10 @@ def with_range(state, low, scale):
     return with_about(state, range=(float(low), float(scale)))
 
 
-def with_even(state):
-    """A state_dict of a network that sees even noise."""
-    return with_about(state, even=True)
-
-
 def with_about(state, **about):
+    """A state_dict with what is to be known of it: `range`, the (low, scale) of measured pictures; `seen`, the standard
+    deviation of the noise of what it was trained on, and the middle, in grey levels; `even`, whether it is of a network
+    that sees noise of any picture made even."""
     state = OrderedDict(state)
     state._metadata = {"": about}
     return state
@@ -123,12 +121,24 @@ def about(state):
 def range_of(state):
     """The (low, scale) that a state_dict from a file has, or None. ValueError if they can't be that."""
     kept = about(state).get("range")
-    if kept is None:
-        return None
-    numbers = isinstance(kept, tuple) and [type(value) for value in kept] == [float, float]
-    if not numbers or not all(map(math.isfinite, kept)) or kept[1] <= 0:
+    if kept is not None and (not is_pair(kept) or kept[1] <= 0):
         raise ValueError(f"the range of its pictures should be two numbers, the second above 0, got {kept!r:.80}")
     return kept
+
+
+def seen_of(state):
+    """The (sd, middle) that a state_dict from a file has, or None. ValueError if they can't be that."""
+    kept = about(state).get("seen")
+    if kept is not None and (not is_pair(kept) or kept[0] <= 0):
+        raise ValueError(f"what it sees should be two numbers, the first above 0, got {kept!r:.80}")
+    return kept
+
+
+def is_pair(kept):
+    """Whether it is a tuple of two finite floats."""
+    return (
+        isinstance(kept, tuple) and [type(value) for value in kept] == [float, float] and all(map(math.isfinite, kept))
+    )
 
 
 def is_even(state):

@@ -7,8 +7,11 @@ import torch
 
 from ..formats.arrays import tensor_of
 from ..formats.opening import open_picture
+from ..noise.estimate import estimate
 from ..noise.ranges import LEVELS, SPAN, found, in_levels, repaired
+from ..noise.stabilise import evened
 
+LEAST_SD = 0.5  # grey levels, of noise that a network should see
 LEAST_ALONE = 112  # pixels of the longer side of what is a training's only picture
 
 
@@ -82,6 +85,27 @@ def in_one_range(pages):
         moved = in_levels(its_low, low, scale) - LEVELS[0] * its_scale / scale
         page.pixels.mul_(its_scale / scale).add_(moved).clamp_(0, 255)
     return low, scale
+
+
+def even(pictures):
+    """Grey pictures (C, H, W), or lists of a scene's shots, as a network sees them that knows even noise: float32, with
+    noise of the standard deviation STRENGTH. And (sd, middle): what it was, and the mean, in grey levels.
+
+    Of shots the noise is half of what two differ by.
+    """
+    if isinstance(pictures[0], list):
+        pairs = ((shots[0].double() - shots[1].double()) for shots in pictures)
+        variance = sum((d - d.mean()).square().mean() for d in pairs) / 2 / len(pictures)
+        middle = sum(shots[0].double().mean() for shots in pictures) / len(pictures)
+    else:
+        variance = sum(estimate([picture[:1]]).sd[0] ** 2 for picture in pictures) / len(pictures)
+        middle = sum(picture.double().mean() for picture in pictures) / len(pictures)
+    sd, middle = max(float(variance) ** 0.5, LEAST_SD), float(middle)
+
+    def seen(picture):
+        return [seen(one) for one in picture] if isinstance(picture, list) else evened(picture.float(), sd, middle)
+
+    return [seen(picture) for picture in pictures], (sd, middle)
 
 
 def two_parts(pixels):
