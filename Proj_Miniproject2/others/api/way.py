@@ -150,6 +150,8 @@ def measured(model, pixels, noise, level, share, progress, repair):
         change = cleaned(model, levels, progress).double() - levels.double()
         result = picture + change * (sd / STRENGTH)
     result = picture + share * (result - picture)
+    if not noise.white and (result - picture).square().mean() < (FAINT * level) ** 2:
+        return pixels
     if noise.white:
         result += broad(picture - result)
     result = result if repair else result + (whole - picture)

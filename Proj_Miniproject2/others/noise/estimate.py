@@ -27,7 +27,10 @@ DISTANCES = 1, 2, 4, 8  # pixels, of the second differences
 BLOCK, SMALL_BLOCK = 16, 8  # pixels a side, and of pictures whose sides are shorter than SMALL
 SMALL = 96
 GROWTH = 1.3, 1.5  # times, of the squared differences of noise alone from the first to the second and third distance
-CALMER = 0.9  # of the mean variance has the calmer half of blocks that show noise alone
+TEXTURED = 1.5  # times at most, of a tenth of the blocks, if noise is independent, but texture nearly everywhere
+# Which share of a class of blocks counts, the calmest, and what that has of the mean of plain noise: of blocks that
+# show noise alone, and of all.
+ALONE, AMONG_TEXTURE = (0.5, 0.9), (0.25, 0.8)
 LEAST_WHITE = 0.05  # of the blocks show noise alone, if it is independent
 CLASSES = 16  # of brightness
 LEAST_CLASSES, LEAST_IN_CLASS = 4, 12  # blocks; from so many classes on they tell a gain
@@ -223,11 +226,15 @@ def fitted(evidence, gain, read_noise, offset):
     alone = squares[0] > 0
     for further, growth in zip(squares[1:3], GROWTH, strict=False):
         alone &= further < growth * squares[0]
-    trusted = alone.double().mean().item()
-    white = trusted >= LEAST_WHITE or not squares[0][calm].sum()
-    if white and int(alone.sum()) >= LEAST_IN_CLASS:
-        levels, variances = classes(means[alone], squares[0][alone])
+    trusted, enough = alone.double().mean().item(), int(alone.sum()) >= LEAST_IN_CLASS
+    growth = (squares[:2][-1] / squares[0].clamp(min=1e-300)).quantile(CALM)
+    white = True
+    if trusted >= LEAST_WHITE and enough:
+        levels, variances = classes(means[alone], squares[0][alone], *ALONE)
+    elif growth < TEXTURED and len(means) >= LEAST_IN_CLASS:  # independent, but in texture nearly everywhere
+        levels, variances = classes(means, squares[0], *AMONG_TEXTURE)
     else:
+        white = not squares[0][calm].sum()
         levels, variances = means[calm].mean()[None], squares[: len(GROWTH) + 1][-1][calm].mean()[None]
     gain, floor = line(levels, variances, gain, read_noise, offset)
     variance = (gain * values.clamp(levels.min(), levels.max()) + floor).clamp(min=0).mean()
@@ -244,14 +251,14 @@ def fitted(evidence, gain, read_noise, offset):
     }
 
 
-def classes(means, squares):
-    """The brightness (K,) and the variance (K,) of blocks that show noise alone, in classes of as many blocks each: of
-    each the calmer half counts, as there may be some texture in the other, and CALMER is what that has of the mean."""
+def classes(means, squares, share, of_mean):
+    """The brightness (K,) and the variance (K,) of blocks, in classes of as many each: of each the calmest share
+    counts, as there may be texture in the others, and `of_mean` is what that has of the mean where there is none."""
     order = means.argsort()
     size = max(LEAST_IN_CLASS, len(order) // CLASSES)
     parts = [part for part in order.split(size) if len(part) >= LEAST_IN_CLASS]
-    halves = [squares[part].sort().values[: len(part) // 2].mean() for part in parts]
-    return torch.stack([means[part].mean() for part in parts]), torch.stack(halves) / CALMER
+    calm = [squares[part].sort().values[: int(share * len(part))].mean() for part in parts]
+    return torch.stack([means[part].mean() for part in parts]), torch.stack(calm) / of_mean
 
 
 def line(levels, variances, gain=None, read_noise=None, offset=None):
