@@ -32,10 +32,9 @@ SHARES = {"independent": 0.1, "developed": 0.18, "coloured": 0.18, "lined": 0.06
 IMPULSES = 0.1  # of the inputs of `grey` and `correlated` have `impulse_noise`
 RATES = 0.001, 0.1  # of their pixels
 # The standard deviation that noise is said to have, by which it is made even: a factor of the true one, and at least so
-# many grey levels. If it can't be told from texture, a factor of `rough_sd`; so it is for some pictures of other noise.
+# many grey levels. If it can't be told from texture, a factor of `rough_sd`.
 SAID, SAID_LEAST = (0.8, 1.25), 0.7
-SAID_ROUGHLY, SAID_ROUGHLY_LEAST = (0.5, 1.8), 2
-ROUGHLY = 0.25
+SAID_ROUGHLY, SAID_ROUGHLY_LEAST = (0.5, 1.8), 3
 DRAWN, BOXES = 0.08, 25  # of the crops show so many lines and boxes
 BLOCKS = 6, 7, 8  # of `varied`
 
@@ -184,9 +183,9 @@ def correlated(photos, run, without=None):
     """Pairs (pairs, 3, CROP, CROP) with the noise of JPEGs, of developed photos and of grey pictures, of SHARES, made
     even as `denoise` does (see `noise.stabilise`).
 
-    Those with independent noise went through a JPEG. The others in colour have `developed_noise` or `coloured_noise`
-    with a root mean square log-uniform between 0.5 and 60 grey levels, or `lined_noise`, 0.7 to 40; half of them went
-    through a JPEG, and half of their photos are `softened`. Those of one channel are as in `grey`, and impulses as
+    Those with independent noise went through a JPEG. The others in colour have `developed_noise`, see `rms_of_cameras`,
+    `coloured_noise`, log-uniform between 0.5 and 60 grey levels, or `lined_noise`, 0.7 to 40; half of
+    them went through a JPEG, and half of their photos are `softened`. Those of one channel are as in `grey`, and impulses as
     there. without: the one of SHARES whose place the others take, or "soft": no photo is softened, or "impulses", or
     "photons": no pictures of few.
     """
@@ -198,7 +197,8 @@ def correlated(photos, run, without=None):
     def noises(clean, generator):
         parts = clean.tensor_split([independent, developed, coloured])
         draw_independent = gaussian_or_shot(parts[0], 0.9, generator)
-        developed_rms, coloured_rms = (log_uniform(len(part), 0.5, 60, generator) for part in parts[1:3])
+        developed_rms = rms_of_cameras(len(parts[1]), generator)
+        coloured_rms = log_uniform(len(parts[2]), 0.5, 60, generator)
         lined_rms = log_uniform(len(parts[3]), 0.7, 40, generator)
 
         def noisy(n):
@@ -250,8 +250,7 @@ def even_crops(photos, run, noises, rough, jpegs, soft=None, make_grey=False, im
         sd = torch.where(torch.as_tensor(rate > 0), before, before.minimum(after)).sqrt()
         exact = (sd * log_uniform(len(sd), *SAID, generator)).clamp(min=SAID_LEAST)
         texture = rough_sd(inputs.float()).view(-1, 1, 1, 1) * log_uniform(len(sd), *SAID_ROUGHLY, generator)
-        roughly = rough | (uniform(len(sd), 0, 1, generator) < ROUGHLY)
-        sd = torch.where(roughly, texture.clamp(min=SAID_ROUGHLY_LEAST), exact)
+        sd = torch.where(rough, texture.clamp(min=SAID_ROUGHLY_LEAST), exact)
         middle = uniform(len(inputs), 40, 215, generator)  # of the whole picture, not of the crop
         targets = crops if clean else noisy(run.targets)
         return tuple(evened(images, sd, middle).expand(-1, 3, -1, -1) for images in (inputs.float(), targets))
@@ -284,6 +283,13 @@ def with_drawings(crops, generator):
             top, left = int(row * height), int(column * width)
             crop[:, top : top + down, left : left + across] = 255 * torch.rand(channels, 1, 1, generator=generator)
     return crops
+
+
+def rms_of_cameras(n, generator):
+    """The root mean square of `developed_noise`, (n, 1, 1, 1): two in three log-uniform between 0.5 and 60 grey levels,
+    the others uniform between 10 and 60, as of phones at night."""
+    at_night = uniform(n, 0, 1, generator) < 1 / 3
+    return torch.where(at_night, uniform(n, 10, 60, generator), log_uniform(n, 0.5, 60, generator))
 
 
 def few_photons(photos, run, pairs):
