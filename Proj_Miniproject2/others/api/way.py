@@ -23,29 +23,29 @@ VARYING = 2  # times as large is the brightest part's variance as the darkest's,
 BROAD = 16  # pixels a side, of means in which nothing is lost
 
 
-def denoise_array(models, array, progress=iter, strength=1, noise=None, missing=None, repair=False):
+def denoise_array(models, array, progress=iter, strength=1, noise=None, missing=None, repair=False, whole=True):
     """As `denoise_pixels`, for a NumPy array (H, W) or (H, W, C), in any order of its bytes; missing: a bool array
     (H, W). Errors: `check_array`."""
     missing = None if missing is None else torch.from_numpy(missing)
-    result = denoise_pixels(models, tensor_of(array), progress, strength, noise, missing, repair)
+    result = denoise_pixels(models, tensor_of(array), progress, strength, noise, missing, repair, whole)
     result = result if result.dim() == 2 else result.movedim(0, 2)
     return result.numpy().astype(array.dtype, order="C")
 
 
-def denoise_pixels(models, pixels, progress=iter, strength=1, noise=None, missing=None, repair=False):
+def denoise_pixels(models, pixels, progress=iter, strength=1, noise=None, missing=None, repair=False, whole=True):
     """What the models, see `weights.chosen`, make of pixels (H, W) or (C, H, W) of any dtype that `denoise` takes: of
     that shape and dtype.
 
     noise: the picture's `Noise`, where it is known, as of a stack. missing: bool (H, W), what is no measurement, and
     stays, as NaN, infinities and what is `empty` do. repair: whether dead pixels are taken out; else they stay as far
-    from what is around them.
+    from what is around them. whole: whether this is all of a picture, not a part of one whose `noise` is given.
     """
     if pixels.dim() == 2:
-        return denoise_pixels(models, pixels[None], progress, strength, noise, missing, repair)[0]
+        return denoise_pixels(models, pixels[None], progress, strength, noise, missing, repair, whole)[0]
     colours = pixels.detach()[: 1 if len(pixels) < 3 else 3].cpu()
     if not any(model.even for model in models):
         return with_the_rest(in_its_range(models, colours, progress, strength), pixels)
-    result = made_even(models, colours, progress, strength, noise, repair)
+    result = made_even(models, colours, progress, strength, noise, repair, whole)
     stays = empty(colours)
     if missing is not None:
         stays = stays | missing
@@ -64,16 +64,16 @@ def with_the_rest(colours, pixels):
 # Networks that see even noise
 
 
-def made_even(models, pixels, progress, strength, noise, repair):
+def made_even(models, pixels, progress, strength, noise, repair, whole):
     """Pixels (C, H, W) of one channel or three, denoised, of their dtype."""
     if noise is None and min(pixels.shape[1:]) < LEAST_SIDE:
         return in_its_range(models[:1] * 2, pixels, progress, strength)
     noise = noise or estimate([pixels])
     if len(pixels) > 1 and bool((pixels[1:] == pixels[0]).all()):
-        return made_even(models, pixels[:1], progress, strength, noise.of(0), repair).expand_as(pixels)
+        return made_even(models, pixels[:1], progress, strength, noise.of(0), repair, whole).expand_as(pixels)
     if len(pixels) > 1 and not seen_together(pixels, noise):
         each = zip(pixels.split(1), map(noise.of, range(len(pixels))), strict=True)
-        return torch.cat([made_even(models, one, progress, strength, own, repair) for one, own in each])
+        return torch.cat([made_even(models, one, progress, strength, own, repair, whole) for one, own in each])
     independent, other = models
     eight, level = pixels.dtype == torch.uint8, max(scale for _, scale in noise.span)
     if not level:
@@ -86,7 +86,7 @@ def made_even(models, pixels, progress, strength, noise, repair):
     one = evenly if eight and not varies(noise) else measured
     for share in (min(strength, 1), strength - 1):
         if share > 0 and left_alone(noise, level):
-            pixels = one(other, pixels, noise, level, share * left_alone(noise, level), progress, repair)
+            pixels = one(other, pixels, noise, level, share * left_alone(noise, level), progress, repair, whole)
     return pixels
 
 
@@ -117,56 +117,69 @@ def varies(noise):
     return bright > VARYING * max(dark, 0)
 
 
-def evenly(model, pixels, noise, level, share, progress, repair):
+def evenly(model, pixels, noise, level, share, progress, repair, whole):
     """Pixels of 8 bits with a share of what the model takes away, whose noise is even as it is; in pieces, as float32
     takes four times as much."""
-    sd = strength_of(noise) if noise.white else max(strength_of(noise), ROUGH_LEAST)
-    see, back = linear(sd, pixels.float().mean().item())
+    see, back = linear(said(noise, level), middle(noise))
     output, squares = torch.empty_like(pixels), 0.0
     for place, clean in seen_by(model, pixels, see, progress):
         before = pixels[place].float()
         change = (back(clean) - before) * share
         squares += change.double().square().sum().item()
         output[place] = (before + change).round_().clamp_(0, 255)
-    if not noise.white and squares < FAINT**2 * pixels.numel():
-        return pixels
-    return output
+    return pixels if is_faint(noise, level, squares / pixels.numel(), whole) else output
 
 
-def measured(model, pixels, noise, level, share, progress, repair):
+def measured(model, pixels, noise, level, share, progress, repair, whole):
     """Pixels of any dtype with a share of what the model takes away. Noise of photons is made even."""
-    whole = without_infinities(pixels.double())
-    picture = alive(whole, noise) if noise.dead else whole
+    finite = without_infinities(pixels.double())
+    picture = alive(finite, noise) if noise.dead else finite
     if varies(noise):
         gain, floor, offset = noise.gain[0], noise.floor(0), noise.offset[0]
         even = stabilised(picture, gain, floor)
-        see, back = linear(1, even.mean().item())
+        see, back = linear(1, stabilised(middle(noise), gain, floor).item())
         levels = see(even).float()
         result = restored(back(cleaned(model, levels, progress).double()), gain, floor, offset)
     else:
-        sd = strength_of(noise) if noise.white else max(strength_of(noise), ROUGH_LEAST * level)
-        see, back = linear(sd, picture.mean().item())
+        sd = said(noise, level)
+        see, back = linear(sd, middle(noise))
         levels = see(picture).float()
         change = cleaned(model, levels, progress).double() - levels.double()
         result = picture + change * (sd / STRENGTH)
     result = picture + share * (result - picture)
-    if not noise.white and (result - picture).square().mean() < (FAINT * level) ** 2:
+    if is_faint(noise, level, (result - picture).square().mean().item(), whole):
         return pixels
     if noise.white:
         result += broad(picture - result)
-    result = result if repair else result + (whole - picture)
+    result = result if repair else result + (finite - picture)
     if pixels.is_floating_point():
         return result.to(pixels.dtype)
     limits = torch.iinfo(pixels.dtype)
     return result.round_().clamp_(limits.min, limits.max).to(pixels.dtype)
 
 
-def alive(whole, noise):
+def said(noise, level):
+    """What a network is told of the noise's standard deviation."""
+    return strength_of(noise) if noise.white else max(strength_of(noise), ROUGH_LEAST * level)
+
+
+def middle(noise):
+    """The middle of the values of a picture, whatever part of it this is."""
+    return torch.tensor(sum(low + SPAN / 2 * scale for low, scale in noise.span) / len(noise.span), dtype=torch.float64)
+
+
+def is_faint(noise, level, change, whole):
+    """Whether noise that can't be told from texture is none, as the mean square `change` is so small: not asked of
+    parts of a picture, of which all should be alike."""
+    return whole and not noise.white and change < (FAINT * level) ** 2
+
+
+def alive(picture, noise):
     """A picture whose dead pixels are as what is around them."""
-    around = repaired(whole)
-    fits = [(noise.gain[i], noise.floor(i)) for i in range(len(whole))]
-    dead = torch.stack([deviant(*both, *fit) for *both, fit in zip(whole, around, fits, strict=True)])
-    return torch.where(dead & (around != whole), around, whole)
+    around = repaired(picture)
+    fits = [(noise.gain[i], noise.floor(i)) for i in range(len(picture))]
+    dead = torch.stack([deviant(*both, *fit) for *both, fit in zip(picture, around, fits, strict=True)])
+    return torch.where(dead & (around != picture), around, picture)
 
 
 def linear(sd, middle):

@@ -184,9 +184,9 @@ def correlated(photos, run, without=None):
     even as `denoise` does (see `noise.stabilise`).
 
     Those with independent noise went through a JPEG. The others in colour have `developed_noise`, see `rms_of_cameras`,
-    `coloured_noise`, log-uniform between 0.5 and 60 grey levels, or `lined_noise`, 0.7 to 40; half of
-    them went through a JPEG, and half of their photos are `softened`. Those of one channel are as in `grey`, and impulses as
-    there. without: the one of SHARES whose place the others take, or "soft": no photo is softened, or "impulses", or
+    `coloured_noise`, log-uniform between 0.5 and 60 grey levels, or `lined_noise`, 0.7 to 40; half of them went through
+    a JPEG, and half of their photos are `softened`. Those of one channel are as in `grey`, and impulses as there.
+    without: the one of SHARES whose place the others take, or "soft": no photo is softened, or "impulses", or
     "photons": no pictures of few.
     """
     shares = [0 if kind == without else share for kind, share in SHARES.items()]
