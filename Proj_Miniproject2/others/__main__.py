@@ -8,7 +8,7 @@ import warnings
 from datetime import timedelta
 
 try:
-    from .commands import ablate, denoise, evaluate, export, pairs, plot, train
+    from .commands import ablate, denoise, evaluate, export, noise, pairs, plot, train
     from .formats.files import Incomplete
     from .training import processes
 except KeyboardInterrupt:  # as in the package's own file
@@ -17,6 +17,7 @@ except KeyboardInterrupt:  # as in the package's own file
 
 COMMANDS = {
     "denoise": denoise,
+    "noise": noise,
     "train": train,
     "evaluate": evaluate,
     "plot": plot,

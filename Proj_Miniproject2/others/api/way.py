@@ -42,7 +42,7 @@ def denoise_pixels(models, pixels, progress=iter, strength=1, noise=None, missin
     """
     if pixels.dim() == 2:
         return denoise_pixels(models, pixels[None], progress, strength, noise, missing, repair, whole)[0]
-    colours = pixels.detach()[: 1 if len(pixels) < 3 else 3].cpu()
+    colours = colours_of(pixels)
     if not any(model.even for model in models):
         return with_the_rest(in_its_range(models, colours, progress, strength), pixels)
     result = made_even(models, colours, progress, strength, noise, repair, whole)
@@ -52,6 +52,12 @@ def denoise_pixels(models, pixels, progress=iter, strength=1, noise=None, missin
     if colours.is_floating_point():
         stays = stays | ~colours.isfinite()
     return with_the_rest(torch.where(stays, colours, result) if bool(stays.any()) else result, pixels)
+
+
+def colours_of(pixels):
+    """Pixels (H, W) or (C, H, W) without transparency: (1, H, W) or (3, H, W), in the processor's memory."""
+    pixels = pixels.detach().cpu()
+    return pixels[None] if pixels.dim() == 2 else pixels[: 1 if len(pixels) < 3 else 3]
 
 
 def with_the_rest(colours, pixels):

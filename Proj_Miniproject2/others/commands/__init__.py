@@ -3,7 +3,10 @@
 Here is what several of them do.
 """
 
-from ..formats.opening import picture_paths
+from ..formats.opening import ending_of, picture_paths
+from ..noise.estimate import check_known
+
+JPEGS = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}
 
 
 def pictures_in(*paths):
@@ -28,3 +31,26 @@ def add_views(parser):
 
 def add_overwrite(parser):
     parser.add_argument("--overwrite", action="store_true", help="Replace files that are there already.")
+
+
+def add_known(parser):
+    """What is known of the camera."""
+    for name, what in (
+        ("gain", "How much a photon (or an electron) adds, in the picture's units"),
+        ("read-noise", "The standard deviation where there is no light, in the picture's units"),
+        ("offset", "The value where there is no light"),
+    ):
+        parser.add_argument(f"--{name}", type=float, metavar="N", help=f"{what}, if it is known: else it is estimated.")
+
+
+def known_of(args):
+    """What `add_known` has found, as `estimate_noise` takes it; ValueError for what no camera has."""
+    known = {"gain": args.gain, "read_noise": args.read_noise, "offset": args.offset}
+    check_known(**known)
+    return known
+
+
+def check_not_bent(file, known):
+    """ValueError if something is known of the camera of a file which a camera has already changed."""
+    if ending_of(file).lower() in JPEGS and any(value is not None for value in known.values()):
+        raise ValueError("is a JPEG, whose values a camera bent: no gain, read noise or offset fits them")

@@ -85,15 +85,18 @@ class Noise(NamedTuple):
 
 
 def estimate(pages, gain=None, read_noise=None, offset=None):
-    """The `Noise` of a picture, or of a stack's pages: a list of tensors (C, H, W) of any range.
+    """The `Noise` of a picture, or of a stack's pages: tensors (C, H, W) of any range, one or more, of which one is in
+    memory at a time. NaN tells nothing.
 
-    gain, read_noise, offset: what is known of the camera, in the picture's units. Of many pages PAGES are looked at.
-    Raises ValueError for pictures of less than LEAST_SIDE pixels a side, for a gain or a read noise that is negative or
-    no number, and for an offset above all that the pictures hold.
+    gain, read_noise, offset: what is known of the camera, in the picture's units. Of many pages `spread` tells which
+    to give. Raises ValueError for pictures of less than LEAST_SIDE pixels a side, for a gain or a read noise that is
+    negative or no number, and for an offset above all that the pictures hold.
     """
-    check_known(pages, gain, read_noise, offset)
-    pages = pages[:: -(-len(pages) // PAGES)]
-    channels = [of_channel([page[i] for page in pages], gain, read_noise, offset) for i in range(len(pages[0]))]
+    parts = [part for page in pages for part in looked_at(page)]
+    check_known(gain, read_noise, offset)
+    if offset is not None and not any(bool((part >= offset).any()) for part in parts):
+        raise ValueError(f"the offset {offset:g} lies above all values: the noise's variance would be negative")
+    channels = [of_channel([part[i] for part in parts], gain, read_noise, offset) for i in range(len(parts[0]))]
     variance, *lags = torch.stack([channel["lags"] for channel in channels]).mean(0)
     correlations = [(lag / variance.clamp(min=1e-300)).item() for lag in lags]
     each = ("gain", "offset", "read_noise", "sd", "span", "trusted")
@@ -103,23 +106,33 @@ def estimate(pages, gain=None, read_noise=None, offset=None):
         white=all(channel["white"] for channel in channels),
         correlation=correlations[0],
         reach=next((lag for lag, c in zip(LAGS, correlations, strict=True) if c < 0.1), LAGS[-1]),
-        channels=between_channels(pages),
+        channels=between_channels(parts),
         **{name: sum(channel[name] for channel in channels) / len(channels) for name in shares},
     )
 
 
-def check_known(pages, gain, read_noise, offset):
-    """What `estimate` raises."""
-    height, width = pages[0].shape[1:]
+def spread(count):
+    """Which of so many pages tell the noise of all: at most PAGES of them from all over it, and not always the same of
+    channels or depths that take turns."""
+    step = -(-count // PAGES)
+    return [place for i in range(PAGES) if (place := i * step + i % step) < count]
+
+
+def looked_at(page):
+    """The parts of a page (C, H, W) that tell its noise, copied: they are looked at as the page would be."""
+    height, width = page.shape[1:]
     if min(height, width) < LEAST_SIDE:
         raise ValueError(f"noise is estimated from {LEAST_SIDE} x {LEAST_SIDE} pixels or more, got {height} x {width}")
+    return [page[(slice(None), *tile)].clone() for tile in tiles(page.shape[1:])]
+
+
+def check_known(gain, read_noise, offset):
+    """ValueError for what no camera has."""
     for name, value in (("gain", gain), ("read noise", read_noise)):
         if value is not None and not 0 <= value < math.inf:
             raise ValueError(f"the {name} must be a number, at least 0, got {value}")
     if offset is not None and not math.isfinite(offset):
         raise ValueError(f"the offset must be a number, got {offset}")
-    if offset is not None and all(bool((page < offset).all()) for page in pages):
-        raise ValueError(f"the offset {offset:g} lies above all values: the noise's variance would be negative")
 
 
 class Evidence(NamedTuple):
@@ -133,9 +146,9 @@ class Evidence(NamedTuple):
     values: torch.Tensor
 
 
-def of_channel(pages, gain, read_noise, offset):
-    """The fields of `Noise` of a channel, (H, W) of each page, as a dict, and the `lags` (L,) of its calmest blocks."""
-    parts = [page[tile].double() for page in pages for tile in tiles(page.shape)]
+def of_channel(parts, gain, read_noise, offset):
+    """The fields of `Noise` of a channel, parts (H, W), as a dict, and the `lags` (L,) of its calmest blocks."""
+    parts = [part.double() for part in parts]
     finite = [without_infinities(part[None])[0] for part in parts]
     highest = max(part.max() for part in finite)
     full = [part == highest for part in finite]
@@ -290,20 +303,20 @@ def line(levels, variances, gain=None, read_noise=None, offset=None):
     return slope.item(), (height - slope * middle).item()
 
 
-def between_channels(pages):
-    """The correlation of the noise of neighbouring channels, in the pictures' calmest blocks; 0 for a single one."""
-    if len(pages[0]) < 2:
+def between_channels(pictures):
+    """The correlation of the noise of neighbouring channels, in the calmest blocks of pictures (C, H, W); 0 for a
+    single one."""
+    if len(pictures[0]) < 2:
         return 0.0
     products = []
-    for page in pages:
-        for tile in tiles(page.shape[1:]):
-            part = [second_differences(without_infinities(channel[tile][None].double())[0], 1) for channel in page]
-            side = block_of(page.shape[1:])
-            own = torch.stack([blocks(one.square(), side) for one in part])
-            shared = torch.stack([blocks(one * other, side) for one, other in zip(part, part[1:], strict=False)])
-            products.append(torch.cat([own, shared]))
+    for picture in pictures:
+        part = [second_differences(without_infinities(channel[None].double())[0], 1) for channel in picture]
+        side = block_of(picture.shape[1:])
+        own = torch.stack([blocks(one.square(), side) for one in part])
+        shared = torch.stack([blocks(one * other, side) for one, other in zip(part, part[1:], strict=False)])
+        products.append(torch.cat([own, shared]))
     products = torch.cat(products, 1)
-    own, both = products[: len(pages[0])], products[len(pages[0]) :]
+    own, both = products[: len(pictures[0])], products[len(pictures[0]) :]
     calm = own.sum(0).argsort()[: max(LEAST_IN_CLASS, int(CALM * own.shape[1]))]
     own, both = own[:, calm].mean(1), both[:, calm].mean(1)
     return (both / (own[:-1] * own[1:]).sqrt().clamp(min=1e-300)).mean().item()

@@ -1,0 +1,111 @@
+"""What the noise of pictures is, in memory or in files.
+
+`estimate_noise` is the package's public function; the command `noise` does the same with files, and `denoise` begins
+with it.
+"""
+
+from itertools import islice
+
+import torch
+
+from ..noise.estimate import LEAST_SIDE, estimate, looked_at, spread
+from .arguments import axis_of, tensor_from
+from .way import colours_of
+
+LIKE = 1.3  # times as strong as that of all pages, or less, is the noise of each, if it is one
+
+
+def estimate_noise(picture, *, gain=None, read_noise=None, offset=None, pages=False):
+    """The noise of a picture, from the picture alone: a `Noise`, see there, whose fields are tuples of a number for
+    each channel (gain, offset, read_noise, sd) or one number for all (white, correlation, reach, channels, saturated,
+    empty, dead). `denoise` takes it as `noise`.
+
+    Args:
+        picture: what `denoise` takes, of LEAST_SIDE (16) pixels a side or more. Its last channel is left out where it
+            is transparency, and what that hides tells nothing, as NaN and infinities do
+        gain: what is known of the camera, in the picture's units for each photon (or electron), and is then not
+            estimated; for integers of a camera, in its steps (ADU) for each
+        read_noise: its standard deviation where there is no light, in the picture's units
+        offset: the value where there is no light, in the picture's units
+        pages: whether the first axis counts pictures of one camera, whose noise is the same: of many, 8 are looked at
+
+    The noise is taken to be that of a detector: in each pixel its variance is gain (value - offset) + read_noise^2. So
+    it is where photons are counted, and (with a gain of 0) where noise is Gaussian and the same everywhere. In
+    magnitudes of magnetic resonance it is the latter only where the signal is some 3 times the noise or more: where it
+    is less, as in the air around a body, they are Rician, with less noise (0.66 of it where there is no signal) and a
+    mean above zero. It is then said to be what it is in most of the picture, which is too little if that is air.
+
+    Raises TypeError for what is no picture, and ValueError for one that is too small or of another shape; for a gain or
+    a read noise that is negative or no number, for an offset above all of the picture, and for any of them with colours
+    of 8 bits, which cameras bend.
+    """
+    axis_of(picture, pages)
+    known = {"gain": gain, "read_noise": read_noise, "offset": offset}
+    pictures = [tensor_from(picture[place]) for place in spread(len(picture))] if pages else [tensor_from(picture)]
+    check_linear(pictures[0], known)
+    return estimate(map(told, pictures), **known)
+
+
+def told(pixels, missing=None):
+    """The colours (C, H, W) of pixels (H, W) or (C, H, W): NaN where `missing`, bool (H, W), or transparent."""
+    colours, hidden = colours_of(pixels), missing
+    if pixels.dim() == 3 and len(pixels) % 2 == 0:
+        clear = pixels[-1].cpu() == 0
+        hidden = clear if hidden is None else clear | hidden
+    if hidden is None or not bool(hidden.any()):
+        return colours
+    return torch.where(hidden, torch.nan, colours.double())
+
+
+def noises(pages, **known):
+    """The `Noise` that all pages have, tensors (C, H, W), in a list; or, if theirs isn't one, as of channels that lie
+    on pages of their own, that of each. known: gain, read_noise and offset, as for `estimate_noise`."""
+    looked = [looked_at(page) for page in pages]
+    each = [estimate(parts, **known) for parts in looked]
+    if len(each) > 1 and len({len(noise.sd) for noise in each}) == 1:
+        one = estimate([part for parts in looked for part in parts], **known)
+        if all(fits(one, *page) for page in zip(each, looked, strict=True)):
+            return [one]
+    return each
+
+
+def fits(noise, own, parts):
+    """Whether a page's own noise is what another says that it should be, at the page's brightness."""
+    for channel, (sd, (_, scale)) in enumerate(zip(own.sd, own.span, strict=True)):
+        values = torch.cat([part[channel].flatten() for part in parts]).double()
+        expected = max(noise.gain[channel] * values.nanmean().item() + noise.floor(channel), 0) ** 0.5
+        if scale and not max(sd, expected) <= LIKE * min(sd, expected):
+            return False
+    return True
+
+
+def noises_in(picture, **known):
+    """The `noises` of the pages of what `open_picture` gives, of which one is in memory at a time."""
+    places = spread(picture.count())
+    pages = (page for place, page in enumerate(islice(picture.pages(), places[-1] + 1)) if place in places)
+    return noises((page_told(picture, page, known) for page in pages), **known)
+
+
+def page_told(picture, page, known):
+    """`told` of a page, an array, of what `open_picture` gives; errors as `check_linear`."""
+    pixels, missing = tensor_from(page), picture.missing(page)
+    check_linear(pixels, known)
+    return told(pixels, None if missing is None else torch.from_numpy(missing))
+
+
+def check_linear(pixels, known):
+    """ValueError if something is known of a camera whose values these pixels (H, W) or (C, H, W) aren't any more."""
+    if (
+        pixels.dtype == torch.uint8
+        and pixels.dim() == 3
+        and len(pixels) > 2
+        and any(v is not None for v in known.values())
+    ):
+        raise ValueError(
+            "has colours of 8 bits, which a camera bent and mixed: no gain, read noise or offset fits them"
+        )
+
+
+def is_large_enough(shape):
+    """Whether noise can be estimated from a picture with so many rows and columns, the first of a shape."""
+    return min(shape[:2]) >= LEAST_SIDE

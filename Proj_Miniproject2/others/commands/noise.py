@@ -1,0 +1,103 @@
+"""Say what the noise of pictures is: files, or folders with all the pictures in them.
+
+For each file, of all its pages at once: how the noise's variance goes with what is seen, gain (value - offset) +
+read_noise^2, and its standard deviation over the whole picture, all in the picture's units; whether it is independent
+from pixel to pixel, or how far neighbours share it; and how many pixels are saturated, empty (as padding is, and what
+is no measurement) or dead. `denoise` finds the same, and takes the same three options where the camera is known.
+
+What can't be read, or is too small to tell, is named at the end; the others are done, and the exit status is 1.
+"""
+
+from pathlib import Path
+
+from ..api.measuring import noises_in
+from ..formats.files import Incomplete
+from ..formats.folders import is_sidecar
+from ..formats.opening import is_picture, open_picture, picture_paths
+from ..noise.estimate import spread
+from . import add_known, check_not_bent, known_of
+
+COLOURS = "red", "green", "blue"
+DIGITS = 4
+
+
+def report(picture, **known):
+    """What there is to say of what `open_picture` gives: lines."""
+    found, pages = noises_in(picture, **known), picture.count()
+    if len(found) == 1:
+        return [f"{pages} page{'s' * (pages != 1)}", *described(found[0])]
+    lines = [f"{pages} pages, whose noise differs"]
+    for place, noise in zip(spread(pages), found, strict=True):
+        lines += [f"page {place + 1}:", *described(noise)]
+    return lines
+
+
+def described(noise):
+    """What a `Noise` is, in lines."""
+    names = [""] if len(noise.sd) == 1 else [f"{name}: " for name in COLOURS]
+    each = zip(names, noise.gain, noise.offset, noise.read_noise, noise.sd, strict=True)
+    lines = [
+        f"{name}gain {gain:.{DIGITS}g}, offset {offset:.{DIGITS}g}, read noise {read:.{DIGITS}g}; "
+        f"standard deviation {sd:.{DIGITS}g}"
+        for name, gain, offset, read, sd in each
+    ]
+    if noise.white:
+        lines.append("independent from pixel to pixel")
+    else:
+        lines.append(
+            f"shared by neighbours: correlation {noise.correlation:.2f} of the next pixel, below 0.1 from "
+            f"{noise.reach} pixels on; it can't be told from texture, and is roughly this"
+        )
+    if len(noise.sd) > 1:
+        lines.append(f"correlation of neighbouring channels {noise.channels:.2f}")
+    shares = {"saturated": noise.saturated, "empty": noise.empty, "dead": noise.dead}
+    told = [f"{percent(share)} {what}" for what, share in shares.items() if share]
+    return [*lines, ", ".join(told)] if told else lines
+
+
+def percent(share):
+    return f"{100 * share:.2g} %"
+
+
+def files_in(paths, onerror):
+    """The files that are meant by paths of files and folders; onerror: see `paths_in`."""
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file or folder {path}")
+        if path.is_dir() and not is_picture(path):
+            yield from picture_paths(path, onerror)
+        elif not is_sidecar(path):
+            yield path
+
+
+def add_arguments(parser):
+    parser.add_argument(
+        "images",
+        type=Path,
+        nargs="+",
+        metavar="PICTURES",
+        help="The pictures: files, or folders, whose subfolders are searched, too.",
+    )
+    add_known(parser)
+
+
+def main(args):
+    errors = []
+    files = [*files_in(args.images, errors.append)]
+    if not files and not errors:
+        raise ValueError("there is no picture to measure")
+    known = known_of(args)
+    failed = [f"{error.filename}: {error.strerror}" for error in errors]
+    for file in files:
+        try:
+            check_not_bent(file, known)
+            lines = report(open_picture(file), **known)
+        except ImportError:  # an extra is missing
+            raise
+        except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
+            failed.append(f"{file}: {' '.join(str(error).split()) or type(error).__name__}")
+        else:
+            print("\n  ".join([f"{file}: {lines[0]}", *lines[1:]]), flush=True)
+    if failed:
+        things = "pictures and folders" if errors else "pictures"
+        raise Incomplete(f"{len(failed)} of {len(files) + len(errors)} {things} failed:\n" + "\n".join(failed))
