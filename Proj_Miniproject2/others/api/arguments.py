@@ -7,7 +7,7 @@ import torch
 
 from ...model import FLOATS
 from ..formats.arrays import NUMPY_DTYPES, check_array, tensor_of
-from ..formats.pictures import in_mode, pixels_of
+from ..formats.pictures import pixels_of
 
 DTYPES = (torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.int16, torch.int32, *FLOATS)
 EIGHT_BITS = "L", "LA", "RGB", "RGBA"  # Pillow's modes
@@ -52,14 +52,13 @@ def is_instance(thing, module, name):
 
 
 def tensor_from(picture):
-    """One picture of those that `axis_of` takes, as a tensor (H, W) or (C, H, W); a Pillow image without its
-    transparency."""
+    """One picture of those that `axis_of` takes, as a tensor (H, W) or (C, H, W)."""
     if isinstance(picture, torch.Tensor):
         return picture
     if not is_instance(picture, "PIL.Image", "Image"):
         return tensor_of(picture)
     if picture.mode in EIGHT_BITS:
-        return pixels_of(in_mode(picture, picture.mode.removesuffix("A")))
+        return pixels_of(picture)
     import numpy as np
 
     return tensor_of(np.asarray(picture))

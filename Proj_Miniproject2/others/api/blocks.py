@@ -1,6 +1,6 @@
 """Arrays that are larger than memory, denoised block by block, by several processes if there are any."""
 
-from .denoising import denoise_array
+from .way import denoise_array
 
 
 def denoise_blocks(models, picture, copy, progress=iter, strength=1):

@@ -6,9 +6,9 @@
 import torch
 
 from ..formats.pictures import image_of, in_mode, pixels_of
-from ..noise.estimate import Noise, spread
+from ..noise.estimate import Noise, TooSmall, spread
 from .arguments import EIGHT_BITS, axis_of, is_instance, tensor_from
-from .measuring import is_large_enough, noises, told
+from .measuring import noises, told
 from .way import colours_of, denoise_array, denoise_pixels
 from .weights import chosen
 
@@ -57,9 +57,10 @@ def denoise(picture, *, weights=None, strength=1, pages=False, noise=None, repai
         result = denoise(np.asarray(picture), **options)
         return picture.copy(data=result) if is_instance(picture, "xarray", "DataArray") else result
     axis = axis_of(picture, pages)
-    models = chosen(weights=weights)
     if noise is not None:
-        check_noise(noise, models, tensor_from(picture[0] if pages else picture))
+        check_noise(noise, tensor_from(picture[0] if pages else picture))
+    models = chosen(weights=weights)
+    check_made_even(models, noise is not None or repair)
     if axis is None:
         return denoise_any_image(models, picture, strength, noise, repair)
     one = denoise_pixels if axis == -3 else denoise_array
@@ -75,19 +76,28 @@ def denoise(picture, *, weights=None, strength=1, pages=False, noise=None, repai
 
 def noise_of_pages(models, pages):
     """The noise that all pages of a tensor or an array have; None where each has its own, or none is asked for."""
-    pictures = [tensor_from(pages[place]) for place in spread(len(pages))]
-    if not any(model.even for model in models) or not is_large_enough(pictures[0].shape[-2:]):
+    if not any(model.even for model in models):
         return None
-    found = noises(map(told, pictures))
+    try:
+        found = noises(told(tensor_from(pages[place])) for place in spread(len(pages)))
+    except TooSmall:
+        return None
     return found[0] if len(found) == 1 else None
 
 
-def check_noise(noise, models, pixels):
-    """TypeError or ValueError unless the models can make use of that noise of pixels (H, W) or (C, H, W)."""
+def check_made_even(models, asked):
+    """ValueError if something is asked for that only models which see even noise can do."""
+    if asked and not any(model.even for model in models):
+        raise ValueError(
+            "these weights find out the noise by themselves: what is known of it, and to repair, goes with "
+            "those that see it made even"
+        )
+
+
+def check_noise(noise, pixels):
+    """TypeError or ValueError unless it can be the noise of pixels (H, W) or (C, H, W)."""
     if not isinstance(noise, Noise):
         raise TypeError(f"expected noise as estimate_noise gives it, got {type(noise).__name__}")
-    if not any(model.even for model in models):
-        raise ValueError("these weights find out the noise by themselves: noise goes with those that see it made even")
     channels = len(colours_of(pixels))
     if len(noise.sd) != channels:
         raise ValueError(f"expected the noise of {channels} channels, got that of {len(noise.sd)}")

@@ -8,10 +8,12 @@ from itertools import islice
 
 import torch
 
-from ..noise.estimate import LEAST_SIDE, estimate, looked_at, spread
+from ..noise.estimate import TooSmall, estimate, looked_at, spread
+from ..noise.ranges import empty
 from .arguments import axis_of, tensor_from
-from .way import colours_of
+from .way import colours_of, left_alone, varies
 
+FINE = 1.5  # steps of integers
 LIKE = 1.3  # times as strong as that of all pages, or less, is the noise of each, if it is one
 
 
@@ -21,7 +23,7 @@ def estimate_noise(picture, *, gain=None, read_noise=None, offset=None, pages=Fa
     empty, dead). `denoise` takes it as `noise`.
 
     Args:
-        picture: what `denoise` takes, of LEAST_SIDE (16) pixels a side or more. Its last channel is left out where it
+        picture: what `denoise` takes, of 16 pixels a side or more. Its last channel is left out where it
             is transparency, and what that hides tells nothing, as NaN and infinities do
         gain: what is known of the camera, in the picture's units for each photon (or electron), and is then not
             estimated; for integers of a camera, in its steps (ADU) for each
@@ -72,7 +74,7 @@ def noises(pages, **known):
 def fits(noise, own, parts):
     """Whether a page's own noise is what another says that it should be, at the page's brightness."""
     for channel, (sd, (_, scale)) in enumerate(zip(own.sd, own.span, strict=True)):
-        values = torch.cat([part[channel].flatten() for part in parts]).double()
+        values = torch.cat([(one := part[channel : channel + 1])[~empty(one)] for part in parts]).double()
         expected = max(noise.gain[channel] * values.nanmean().item() + noise.floor(channel), 0) ** 0.5
         if scale and not max(sd, expected) <= LIKE * min(sd, expected):
             return False
@@ -106,6 +108,27 @@ def check_linear(pixels, known):
         )
 
 
-def is_large_enough(shape):
-    """Whether noise can be estimated from a picture with so many rows and columns, the first of a shape."""
-    return min(shape[:2]) >= LEAST_SIDE
+def noise_in(picture, **known):
+    """A function that tells the `Noise` of a page, an array, of what `open_picture` gives: that of all pages, or, if
+    theirs isn't one, its own; None for one that is too small."""
+
+    def own(page):
+        try:
+            return estimate([page_told(picture, page, known)], **known)
+        except TooSmall:
+            return None
+
+    try:
+        found = noises_in(picture, **known)
+    except TooSmall:
+        return own
+    return own if len(found) > 1 else lambda page: found[0]
+
+
+def rounding_costs(noise, dtype):
+    """Whether integers of a NumPy dtype are too coarse for what is left of a picture without its `Noise`: that was no
+    stronger than FINE steps. Noise that isn't taken away costs nothing, nor do 8 bits but of few photons."""
+    if dtype.kind == "f" or (dtype.itemsize == 1 and not varies(noise)):
+        return False
+    level = max(scale for _, scale in noise.span)
+    return bool(level) and left_alone(noise, 1 if dtype.name == "uint8" else level) > 0 and min(noise.sd) < FINE

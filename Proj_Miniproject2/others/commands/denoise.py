@@ -17,13 +17,15 @@ Thumbs.db, .DS_Store, desktop.ini) are passed over.
 
 import time
 import warnings
+from collections import Counter
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 from ...model import check_int
 from ..api.blocks import denoise_blocks
-from ..api.denoising import check_strength
+from ..api.denoising import check_made_even, check_strength
+from ..api.measuring import noise_in, rounding_costs
 from ..api.way import denoise_array
 from ..api.weights import chosen
 from ..formats import PLAIN, Options
@@ -36,16 +38,37 @@ from ..formats.progress import progress
 from ..formats.zarr import Copy, Zarr
 from ..networks import NETWORKS
 from ..training import processes
-from . import add_overwrite, add_views
+from . import add_known, add_overwrite, add_views, check_not_bent, known_of
+
+REMARKS = {  # of so many pictures
+    "small": "of {} the noise can't be measured, as they have less than 16 x 16 pixels: the network guessed it",
+    "coarse": "of {} the noise is hardly coarser than a step, to which they are rounded: see --dtype float32",
+}
 
 # What a copy of a zarr that was begun may differ in from the run that goes on with it.
 ELSEWHERE = {"command", "images", "out", "compare", "overwrite", "resume", "quality", "developed"}
 
 
-def denoise_picture(models, picture, output, progress, strength):
-    """Denoise all pages of what `open_picture` gives, and write them to a file like it."""
+def denoise_picture(models, picture, output, progress, args):
+    """Denoise all pages of what `open_picture` gives, and write them to a file like it. Returns which of REMARKS are
+    true of it."""
+    remarks, even = set(), any(model.even for model in models)
+    noise_of = noise_in(picture, **known_of(args)) if even else lambda page: None
+
+    def denoised(page):
+        noise, missing = noise_of(page), picture.missing(page)
+        result = denoise_array(models, page, progress, args.strength, noise, missing, args.repair)
+        if missing is not None:
+            result[missing] = page[missing]
+        if noise and rounding_costs(noise, page.dtype):
+            remarks.add("coarse")
+        if even and not noise:
+            remarks.add("small")
+        return result
+
     with whole_path(output) as new:
-        picture.write((denoise_page(models, picture, page, progress, strength) for page in picture.pages()), new)
+        picture.write(map(denoised, picture.pages()), new)
+    return remarks
 
 
 def denoise_array_by_blocks(models, picture, output, progress, args):
@@ -55,13 +78,6 @@ def denoise_array_by_blocks(models, picture, output, progress, args):
     share = processes.rank(), processes.processes()
     copy = Copy(picture, output, about, args.resume, share=share, together=processes.together)
     denoise_blocks(models, picture, copy, progress, args.strength)
-
-
-def denoise_page(models, picture, page, progress, strength):
-    result, missing = denoise_array(models, page, progress, strength), picture.missing(page)
-    if missing is not None:
-        result[missing] = page[missing]
-    return result
 
 
 def opened(file, options, mosaic):
@@ -170,6 +186,12 @@ def add_arguments(parser):
         metavar="S",
         help="How strongly to denoise (%(default)s): 0 leaves all as it is, 2 denoises the result once more.",
     )
+    add_known(parser)
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="Replace dead and hot pixels of measured pictures by what is around them: else they stay as far from it.",
+    )
     parser.add_argument(
         "--weights",
         type=Path,
@@ -209,7 +231,9 @@ def main(args):
         check_int("quality", args.quality, 1, 100)
     check_strength(args.strength)
     options = Options(quality=args.quality, jpeg=args.developed == "jpeg")
+    known, remarks = known_of(args), Counter()
     models = chosen(args.network, args.weights, args.views)
+    check_made_even(models, args.repair or any(value is not None for value in known.values()))
     jobs, there, unread = processes.from_first(partial(prepared, args, models, options))
     number, several = processes.rank(), processes.processes()
     together = {output: file for output, file in jobs.items() if file.is_dir() and not args.mosaic}
@@ -223,11 +247,12 @@ def main(args):
             bar = partial(progress, desc=file.name, unit="block" if output in together else "tile", leave=False)
             with processes.together() if output in together else nullcontext():
                 picture = opened(file, options, args.mosaic)
+            check_not_bent(file, known)
             if output not in there:
                 if output in together:
                     denoise_array_by_blocks(models, picture, output, bar, args)
                 else:
-                    denoise_picture(models, picture, output, bar, args.strength)
+                    remarks.update(denoise_picture(models, picture, output, bar, args))
             done, so_far = done + mine, "is denoised, but not compared: "
             if name_out(file, options) != file:
                 others.add((output.suffix, ending_of(file).lower()))
@@ -238,11 +263,13 @@ def main(args):
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
             if mine:
                 failed.append(f"{file}: {so_far}{' '.join(str(error).split()) or type(error).__name__}")
-    shares = processes.gathered((done, failed, others))
-    done, failed = sum(done for done, *_ in shares), [line for _, lines, _ in shares for line in lines]
-    kinds = sorted(set().union(*(others for *_, others in shares)))
+    shares = processes.gathered((done, failed, others, remarks))
+    done, failed = sum(done for done, *_ in shares), [line for _, lines, *_ in shares for line in lines]
+    kinds = sorted(set().union(*(others for _, _, others, _ in shares)))
     complete = sum(there.issuperset(targets(output, args.compare)) for output in jobs)
     print(closing_line(done, time.perf_counter() - begin, kinds, complete if args.resume else None))
+    for remark, number in sorted(sum((remarks for *_, remarks in shares), Counter()).items()):
+        print(REMARKS[remark].format(number))
     if failed:
         things = "pictures and folders" if unread else "pictures"
         raise Incomplete(f"{len(failed)} of {len(jobs) + len(unread)} {things} failed:\n" + "\n".join(failed))

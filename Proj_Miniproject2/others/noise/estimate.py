@@ -25,7 +25,7 @@ from .stabilise import stabilised
 
 DISTANCES = 1, 2, 4, 8  # pixels, of the second differences
 BLOCK, SMALL_BLOCK = 16, 8  # pixels a side, and of pictures whose sides are shorter than SMALL
-SMALL = 96
+SMALL = 192
 GROWTH = 1.3, 1.5  # times, of the squared differences of noise alone from the first to the second and third distance
 TEXTURED = 1.5  # times at most, of a tenth of the blocks, if noise is independent, but texture nearly everywhere
 # Which share of a class of blocks counts, the calmest, and what that has of the mean of plain noise: of blocks that
@@ -37,12 +37,16 @@ LEAST_CLASSES, LEAST_IN_CLASS = 4, 12  # blocks; from so many classes on they te
 CALM = 0.1  # of the blocks are the calmest
 LEAST_SIDE = 16  # pixels
 TILE, TILES = 256, 9  # of a large picture so many parts of so many pixels a side are looked at
-PAGES = 8  # of a stack are looked at
+WITHIN = 0, 5, 2, 7, 1, 6, 3, 4  # eighths of a part of a stack: which page of each of eight parts is looked at
 DEVIANT = 6  # standard deviations of the noise: what lies further off is none of it
 MOST_DEAD = 0.1  # of the pixels: if more are unlike all around them, they are photons, one by one
 FEW_DEAD = 1e-3
 SATURATED = 1e-4  # of the pixels have the highest value, if it is that of saturation
 LAGS = 1, 2, 3, 4, 5, 6, 7  # pixels: how far apart it is looked whether noise is shared, within a block
+
+
+class TooSmall(ValueError):
+    """A picture has too few pixels to tell its noise."""
 
 
 class Noise(NamedTuple):
@@ -112,17 +116,18 @@ def estimate(pages, gain=None, read_noise=None, offset=None):
 
 
 def spread(count):
-    """Which of so many pages tell the noise of all: at most PAGES of them from all over it, and not always the same of
+    """Which of so many pages tell the noise of all: eight at most, from all over it, and not always the same of
     channels or depths that take turns."""
-    step = -(-count // PAGES)
-    return [place for i in range(PAGES) if (place := i * step + i % step) < count]
+    step = -(-count // len(WITHIN))
+    places = (part * step + eighths * step // len(WITHIN) for part, eighths in enumerate(WITHIN))
+    return [place for place in places if place < count]
 
 
 def looked_at(page):
     """The parts of a page (C, H, W) that tell its noise, copied: they are looked at as the page would be."""
     height, width = page.shape[1:]
     if min(height, width) < LEAST_SIDE:
-        raise ValueError(f"noise is estimated from {LEAST_SIDE} x {LEAST_SIDE} pixels or more, got {height} x {width}")
+        raise TooSmall(f"noise is estimated from {LEAST_SIDE} x {LEAST_SIDE} pixels or more, got {height} x {width}")
     return [page[(slice(None), *tile)].clone() for tile in tiles(page.shape[1:])]
 
 
