@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks.raw import write_dng
 from Proj_Miniproject2.others.__main__ import main
-from Proj_Miniproject2.others.api import denoising
+from Proj_Miniproject2.others.api import denoising, weights
 from Proj_Miniproject2.others.formats import PLAIN, extras
 from Proj_Miniproject2.others.formats.mosaic import PATTERNS, Mosaic, apart, groups, is_mosaic, together
 from Proj_Miniproject2.others.formats.npy import Npy
@@ -28,7 +28,7 @@ def quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Darkening, "VIEWS", 1)
         model = Darkening()
-        patch.setattr(denoising, "trained", lambda network, path=None: model)
+        patch.setattr(weights, "trained", lambda network, path=None: model)
         yield
 
 

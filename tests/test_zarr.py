@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from Proj_Miniproject2.others.__main__ import main
-from Proj_Miniproject2.others.api import denoising
+from Proj_Miniproject2.others.api import weights
 from Proj_Miniproject2.others.formats import PLAIN
 from Proj_Miniproject2.others.formats import zarr as ours
 from Proj_Miniproject2.others.formats.zarr import PART, Copy, Zarr
@@ -31,7 +31,7 @@ def quick():
         patch.setattr(ours, "SIDE", 40)
         patch.setattr(Darkening, "VIEWS", 1)
         model = Darkening()
-        patch.setattr(denoising, "trained", lambda network, path=None: model)
+        patch.setattr(weights, "trained", lambda network, path=None: model)
         yield
 
 

@@ -101,6 +101,7 @@ class UNet(Model):
     VIEWS = 8
     PRECISION = "auto"  # that of products in `predict`, see others/fast
     PRETRAINED = Path(__file__).with_name("unet.pth")
+    range, seen, even = None, None, False  # how `denoise` shows it pictures: its weights say, see noise/ranges.py
 
     def build(self):
         return correcting(self.WIDTHS[0], self.ENDS, *self.scale(0))
