@@ -3,11 +3,11 @@
 import copy
 
 import torch
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from ..formats.arrays import tensor_of
 from ..noise.correlation import ALIKE, correlation
-from ..noise.estimate import LEAST_SIDE, deviant, estimate
+from ..noise.estimate import BLOCK, LEAST_SIDE, blocks, deviant, estimate
 from ..noise.ranges import SPAN, empty, repaired, seen, without_infinities
 from ..noise.stabilise import MIDDLE, STRENGTH, restored, stabilised
 
@@ -18,6 +18,7 @@ GRAIN, GRAIN_TRUSTED, GRAIN_ROUGH = 1.5, 0.3, 3
 TRUSTED = 0.4
 ROUGH_LEAST = 4  # grey levels: the least that noise is said to have which can't be told from texture
 FAINT = 0.8  # grey levels: what changes by less where noise can't be told from texture had none
+CALM, MORE, CLASSES, LEAST_IN_CLASS = 0.25, 2, 8, 20  # of the blocks in `without_texture`
 LIKE = 3  # times as much as another, or less, spans a channel that is seen together with it
 VARYING = 2  # times as large is the brightest part's variance as the darkest's, from which on it is made even
 BROAD = 16  # pixels a side, of means in which nothing is lost
@@ -128,13 +129,11 @@ def evenly(model, pixels, noise, level, share, progress, repair, whole):
     """Pixels of 8 bits with a share of what the model takes away, whose noise is even as it is; in pieces, as float32
     takes four times as much."""
     see, back = linear(said(noise, level), middle(noise))
-    output, squares = torch.empty_like(pixels), 0.0
+    output = torch.empty_like(pixels)
     for place, clean in seen_by(model, pixels, see, progress):
         before = pixels[place].float()
-        change = (back(clean) - before) * share
-        squares += change.double().square().sum().item()
-        output[place] = (before + change).round_().clamp_(0, 255)
-    return pixels if is_faint(noise, level, squares / pixels.numel(), whole) else output
+        output[place] = (before + (back(clean) - before) * share).round_().clamp_(0, 255)
+    return output if noise.white or not whole else without_texture(pixels, output, level)
 
 
 def measured(model, pixels, noise, level, share, progress, repair, whole):
@@ -154,10 +153,10 @@ def measured(model, pixels, noise, level, share, progress, repair, whole):
         change = cleaned(model, levels, progress).double() - levels.double()
         result = picture + change * (sd / STRENGTH)
     result = picture + share * (result - picture)
-    if is_faint(noise, level, (result - picture).square().mean().item(), whole):
-        return pixels
     if noise.white:
         result += broad(picture - result)
+    elif whole:
+        result = without_texture(picture, result, level)
     result = result if repair else result + (finite - picture)
     if pixels.is_floating_point():
         return result.to(pixels.dtype)
@@ -175,10 +174,33 @@ def middle(noise):
     return torch.tensor(sum(low + SPAN / 2 * scale for low, scale in noise.span) / len(noise.span), dtype=torch.float64)
 
 
-def is_faint(noise, level, change, whole):
-    """Whether noise that can't be told from texture is none, as the mean square `change` is so small: not asked of
-    parts of a picture, of which all should be alike."""
-    return whole and not noise.white and change < (FAINT * level) ** 2
+def without_texture(before, after, level):
+    """What came out of a picture (C, H, W) whose noise can't be told from texture: of no block of BLOCK x BLOCK more is
+    taken than of calm ones that are as bright, MORE times what CALM of them lose, in mean squares. The picture itself,
+    if all it loses is FAINT."""
+    height, width = (n // BLOCK * BLOCK for n in before.shape[1:])
+    if not height or not width:
+        return after
+    losses, levels = [], []
+    for one, other in zip(before.split(STRIP, 1), after.split(STRIP, 1), strict=True):
+        losses.append(blocks((other.float() - one.float()).square().mean(0), BLOCK).view(-1, width // BLOCK))
+        levels.append(blocks(one.float().mean(0), BLOCK).view(-1, width // BLOCK))
+    losses, levels = torch.cat(losses), torch.cat(levels)
+    most = torch.empty_like(losses.flatten())
+    for alike in levels.flatten().argsort().chunk(min(CLASSES, -(-losses.numel() // LEAST_IN_CLASS))):
+        most[alike] = MORE * losses.flatten()[alike].quantile(CALM)
+    most = most.view_as(losses)
+    if losses.minimum(most).mean() < (FAINT * level) ** 2:
+        return before
+    share = (most / losses.clamp(min=1e-30)).clamp(max=1).sqrt()
+    share = interpolate(share[None, None], size=(height, width), mode="bilinear")[0]
+    share = pad(share[None], (0, before.shape[2] - width, 0, before.shape[1] - height), mode="replicate")[0]
+    strips = zip(before.split(STRIP, 1), after.split(STRIP, 1), share.split(STRIP, 1), strict=True)
+    mixed = (
+        one.lerp(other, s.to(one)) if one.is_floating_point() else one.float().lerp(other.float(), s).round_()
+        for one, other, s in strips
+    )
+    return torch.cat([m.to(before.dtype) for m in mixed], 1)
 
 
 def alive(picture, noise):

@@ -304,7 +304,7 @@ def line(levels, variances, gain=None, read_noise=None, offset=None):
         usual = 4.5 * (above * weights).abs().median().clamp(min=1e-12) / weights
         weights = 1 / on_line.clamp(min=most / 50) / (1 + (above.clamp(min=0) / usual) ** 2)
     if slope <= 0:
-        return 0.0, height.item()
+        return 0.0, max(height.item(), 0.0)
     return slope.item(), (height - slope * middle).item()
 
 
