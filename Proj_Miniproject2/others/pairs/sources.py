@@ -33,7 +33,7 @@ IMPULSES = 0.1  # of the inputs of `grey` and `correlated` have `impulse_noise`
 RATES = 0.001, 0.1  # of their pixels
 # The standard deviation that noise is said to have, by which it is made even: a factor of the true one, and at least so
 # many grey levels. If it can't be told from texture, a factor of `rough_sd`.
-SAID, SAID_LEAST = (0.8, 1.25), 0.7
+SAID, SAID_LEAST = (0.88, 1.15), 0.7
 SAID_ROUGHLY, SAID_ROUGHLY_LEAST = (0.5, 1.8), 3
 DRAWN, BOXES = 0.08, 25  # of the crops show so many lines and boxes
 BLOCKS = 6, 7, 8  # of `varied`
@@ -225,9 +225,10 @@ def even_crops(photos, run, noises, rough, jpegs, soft=None, make_grey=False, im
     inputs that go through a JPEG, one for each pair. soft: those of the crops that are `softened`. make_grey: crops of
     one channel, which becomes three in the end. impulses: whether IMPULSES of the inputs have them.
 
-    rough: for each pair, whether its noise can be measured but roughly. Inputs are of 8 bits before they are made even.
+    rough: for each pair, whether its noise can be measured but roughly, as that of all JPEGs. Inputs are of 8 bits
+    before they are made even.
     """
-    rough = (torch.tensor(rough) | (torch.tensor(jpegs) > 0)).view(-1, 1, 1, 1)
+    rough = torch.tensor(rough).view(-1, 1, 1, 1)
 
     def draw(epoch, clean=False):
         generator = torch.Generator().manual_seed(stream_seed(run, epoch))
@@ -244,13 +245,14 @@ def even_crops(photos, run, noises, rough, jpegs, soft=None, make_grey=False, im
             struck = uniform(len(inputs), 0, 1, generator) < IMPULSES
             rate = torch.where(struck, log_uniform(len(inputs), *RATES, generator), 0)
             inputs = impulse_noise(inputs, rate, generator)
-        inputs = with_jpeg(inputs, jpegs, generator)
+        inputs, raw = with_jpeg(inputs, jpegs, generator), inputs
+        roughly = rough | (inputs != raw).flatten(1).any(1).view(-1, 1, 1, 1)
         before, after = ((images - crops).square().mean((1, 2, 3), keepdim=True) for images in (plain, inputs))
         # A JPEG takes some of the noise, but what it does to edges is none of it.
         sd = torch.where(torch.as_tensor(rate > 0), before, before.minimum(after)).sqrt()
         exact = (sd * log_uniform(len(sd), *SAID, generator)).clamp(min=SAID_LEAST)
         texture = rough_sd(inputs.float()).view(-1, 1, 1, 1) * log_uniform(len(sd), *SAID_ROUGHLY, generator)
-        sd = torch.where(rough, texture.clamp(min=SAID_ROUGHLY_LEAST), exact)
+        sd = torch.where(roughly, texture.clamp(min=SAID_ROUGHLY_LEAST), exact)
         middle = uniform(len(inputs), 40, 215, generator)  # of the whole picture, not of the crop
         targets = crops if clean else noisy(run.targets)
         return tuple(evened(images, sd, middle).expand(-1, 3, -1, -1) for images in (inputs.float(), targets))
