@@ -271,12 +271,14 @@ def fitted(evidence, gain, read_noise, offset):
 
 def classes(means, squares, share, of_mean):
     """The brightness (K,) and the variance (K,) of blocks, in classes of as many each: of each the calmest share
-    counts, as there may be texture in the others, and `of_mean` is what that has of the mean where there is none."""
+    counts, as there may be texture in the others, and `of_mean` is what that has of the mean where there is none. Where
+    noise grows with brightness the calmest are darker, too, so it is their own brightness that counts."""
     order = means.argsort()
     size = max(LEAST_IN_CLASS, len(order) // CLASSES)
     parts = [part for part in order.split(size) if len(part) >= LEAST_IN_CLASS]
-    calm = [squares[part].sort().values[: int(share * len(part))].mean() for part in parts]
-    return torch.stack([means[part].mean() for part in parts]), torch.stack(calm) / of_mean
+    calm = [part[squares[part].argsort()[: int(share * len(part))]] for part in parts]
+    levels, variances = (torch.stack([values[part].mean() for part in calm]) for values in (means, squares))
+    return levels, variances / of_mean
 
 
 def line(levels, variances, gain=None, read_noise=None, offset=None):
