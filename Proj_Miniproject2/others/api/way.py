@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 from ..formats.arrays import tensor_of
 from ..noise.correlation import ALIKE, correlation
 from ..noise.estimate import BLOCK, LEAST_SIDE, blocks, deviant, estimate
-from ..noise.ranges import SPAN, empty, repaired, seen, without_infinities
+from ..noise.ranges import SPAN, empty, seen, unspoilt, without_infinities
 from ..noise.stabilise import MIDDLE, STRENGTH, restored, stabilised
 
 STRIP = 256  # rows
@@ -205,7 +205,7 @@ def without_texture(before, after, level):
 
 def alive(picture, noise):
     """A picture whose dead pixels are as what is around them."""
-    around = repaired(picture)
+    around = unspoilt(picture)
     fits = [(noise.gain[i], noise.floor(i)) for i in range(len(picture))]
     dead = torch.stack([deviant(*both, *fit) for *both, fit in zip(picture, around, fits, strict=True)])
     return torch.where(dead & (around != picture), around, picture)

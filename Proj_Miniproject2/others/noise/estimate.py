@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import max_pool2d
 
-from .ranges import empty, found, repaired, without_infinities
+from .ranges import empty, found, medians, unspoilt, without_infinities
 from .stabilise import stabilised
 
 DISTANCES = 1, 2, 4, 8  # pixels, of the second differences
@@ -41,7 +41,7 @@ WITHIN = 0, 5, 2, 7, 1, 6, 3, 4  # eighths of a part of a stack: which page of e
 DEVIANT = 6  # standard deviations of the noise: what lies further off is none of it
 MOST_DEAD = 0.1  # of the pixels: if more are unlike all around them, they are photons, one by one
 FEW_DEAD = 1e-3
-SATURATED = 1e-4  # of the pixels have the highest value, if it is that of saturation
+SATURATED, LEAST_SATURATED = 1e-4, 9  # of the pixels, and pixels, have the highest value, if it is saturation's
 LAGS = 1, 2, 3, 4, 5, 6, 7  # pixels: how far apart it is looked whether noise is shared, within a block
 
 
@@ -155,33 +155,50 @@ def of_channel(parts, gain, read_noise, offset):
     """The fields of `Noise` of a channel, parts (H, W), as a dict, and the `lags` (L,) of its calmest blocks."""
     parts = [part.double() for part in parts]
     finite = [without_infinities(part[None])[0] for part in parts]
+    calm = [unspoilt(part[None])[0] for part in finite]
     highest = max(part.max() for part in finite)
-    full = [part == highest for part in finite]
+    full = [part == highest for part in calm]
     saturated = share(full)
-    if saturated < SATURATED:
+    if saturated < SATURATED or sum(int(mask.sum()) for mask in full) < LEAST_SATURATED:
         full, saturated = [torch.zeros_like(mask) for mask in full], 0.0
-    blank = [empty(part[None])[0] | ~raw.isfinite() for part, raw in zip(finite, parts, strict=True)]
+    blank = [empty(part[None])[0] | holes(raw) for part, raw in zip(finite, parts, strict=True)]
     told = [~(f | b) for f, b in zip(full, blank, strict=True)]
-    calm = [repaired(part[None])[0] for part in finite]
     odd = [(c != part) & t for c, part, t in zip(calm, finite, told, strict=True)]
     result = fitted(gathered(calm, told), gain, read_noise, offset)
     floor = result["read_noise"] ** 2 - result["gain"] * result["offset"]
     dead = [o & deviant(part, c, result["gain"], floor) for part, c, o in zip(finite, calm, odd, strict=True)]
-    sizes = torch.cat([(part - c)[d] for part, c, d in zip(finite, calm, dead, strict=True)])
-    if share(dead) > MOST_DEAD or 2 * share(dead) < share(odd) or (share(dead) > FEW_DEAD and are_photons(sizes)):
+    seen, around = (torch.cat([p[d] for p, d in zip(ps, dead, strict=True)]) for ps in (finite, calm))
+    few = share(dead) <= FEW_DEAD
+    if share(dead) > MOST_DEAD or 2 * share(dead) < share(odd) or not (few or are_dead(seen, around)):
         dead = [torch.zeros_like(o) for o in odd]
         result = fitted(gathered(finite, told), gain, read_noise, offset)
-    span = (
-        found(torch.cat([part.flatten() for part in calm])[None, None]) if any(bool(t.any()) for t in told) else (0, 0)
-    )
+    shown = torch.cat([c[~b] for c, b in zip(calm, blank, strict=True)])
+    span = found(shown[None, None]) if len(shown) else (0, 0)
+    blank = [b | ~part.isfinite() for b, part in zip(blank, parts, strict=True)]
     return result | {"span": span, "saturated": saturated, "empty": share(blank), "dead": share(dead)}
 
 
-def are_photons(sizes):
-    """Whether what lies so much (N,) above all around it are photons, one by one, and no dead pixels: nearly all lie
-    above, and by the same."""
-    low, middle, high = sizes.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=sizes.dtype)).tolist()
-    return bool((sizes > 0).double().mean() > 0.9) and high - low < middle / 2
+def holes(picture):
+    """Which pixels of a picture (H, W) that are no numbers lie among others of their kind."""
+    gaps = ~picture.isfinite()
+    if not bool(gaps.any()):
+        return gaps
+    crowded = medians(gaps[None].double())
+    return gaps & (max_pool2d(crowded, 3, stride=1, padding=1)[0] > 0)
+
+
+def are_dead(values, around):
+    """Whether the values (N,) of pixels unlike those around them are those of dead ones, and not of photons, one by
+    one: nearly all of these lie above, and by the same, and as far from each other as what they fell on."""
+    low, middle, high = quartiles(values - around)
+    photons = bool((values > around).double().mean() > 0.9) and high - low < middle / 2
+    stuck, _, most = quartiles(values)
+    low, _, high = quartiles(around)
+    return not photons or (stuck == most and low < high)
+
+
+def quartiles(values):
+    return values.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=values.dtype)).tolist()
 
 
 def share(masks):
@@ -317,12 +334,16 @@ def between_channels(pictures):
         return 0.0
     products = []
     for picture in pictures:
-        part = [second_differences(without_infinities(channel[None].double())[0], 1) for channel in picture]
+        whole = [without_infinities(channel[None].double())[0].nan_to_num() for channel in picture]
+        part = [second_differences(channel, 1) for channel in whole]
         side = block_of(picture.shape[1:])
         own = torch.stack([blocks(one.square(), side) for one in part])
         shared = torch.stack([blocks(one * other, side) for one, other in zip(part, part[1:], strict=False)])
         products.append(torch.cat([own, shared]))
     products = torch.cat(products, 1)
+    products = products[:, (products[: len(pictures[0])] > 0).all(0)]
+    if not products.shape[1]:
+        return 0.0
     own, both = products[: len(pictures[0])], products[len(pictures[0]) :]
     calm = own.sum(0).argsort()[: max(LEAST_IN_CLASS, int(CALM * own.shape[1]))]
     own, both = own[:, calm].mean(1), both[:, calm].mean(1)

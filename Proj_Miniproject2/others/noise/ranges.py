@@ -11,6 +11,7 @@ SPAN = LEVELS[1] - LEVELS[0]
 BEYOND = 0.005  # the share of the pixels that may lie below the range, and above it
 FAR, FAR_HERE = 7, 10  # see `outliers`
 MOST_TOGETHER = 4  # outliers in one neighbourhood
+SCATTERED, BESIDE = 2e-3, 0.3  # see `unspoilt`
 EMPTY = 9  # the side of the least square that is empty if all of it is equal
 STRIP = 64  # rows whose neighbourhoods are looked at together
 
@@ -47,6 +48,23 @@ def repaired(picture):
             break
         picture = torch.where(odd, around, picture)
     return picture
+
+
+def unspoilt(picture):
+    """As `repaired`, also if `outliers` are so many that some lie beside several others, as of 8 in 100 pixels do.
+
+    Where SCATTERED of the pixels are outliers, and beside what was lone hardly anything lies as far, BESIDE as many, it
+    is no line or letter.
+    """
+    calm = repaired(picture)
+    lone = (calm != picture).sum()
+    for _ in range(MOST_TOGETHER if lone > SCATTERED * picture.numel() else 0):
+        around = medians(calm)
+        far = is_far(calm, around)[0]
+        if not 0 < far.sum() < BESIDE * lone:
+            break
+        calm = torch.where(far, around, calm)
+    return calm
 
 
 def without_infinities(picture):
@@ -154,12 +172,8 @@ def outliers(picture, around):
     there (11.5 and 6.7 standard deviations of Gaussian noise). Pixels that are just that median, as in empty parts, and
     in pictures of few photons, aren't counted.
     """
-    distance = (picture - around).abs()
-    some = distance[distance > 0]
-    if not len(some):
-        return torch.zeros_like(picture, dtype=torch.bool)
-    bound = (FAR_HERE * medians(distance)).clamp(min=float(FAR * quantile(some, 0.9)))
-    far = (distance > bound).nonzero()  # few, so that the rest takes no time
+    far, bound = is_far(picture, around)
+    far = far.nonzero()  # few, so that the rest takes no time
     rows, columns = torch.arange(-1, 2).repeat_interleave(3), torch.arange(-1, 2).repeat(3)
     rows = (far[:, 1:2] + rows).clamp(0, picture.shape[1] - 1)
     columns = (far[:, 2:] + columns).clamp(0, picture.shape[2] - 1)
@@ -168,6 +182,18 @@ def outliers(picture, around):
     result = torch.zeros_like(picture, dtype=torch.bool)
     result[places] = (value - patches[:, 6] > bound[places]) | (patches[:, 2] - value > bound[places])
     return result
+
+
+def is_far(picture, around):
+    """Which pixels lie further from the median of their neighbourhood than `outliers` may, bool (C, H, W), and what
+    that is, of this shape."""
+    distance = (picture - around).abs()
+    some = distance[distance > 0]
+    if not len(some):
+        return torch.zeros_like(picture, dtype=torch.bool), distance
+    keep = max(1 - 0.1 * distance.numel() / len(some), 0.5)
+    bound = (FAR_HERE * medians(distance)).clamp(min=float(FAR * quantile(some, keep)))
+    return distance > bound, bound
 
 
 def medians(picture):
