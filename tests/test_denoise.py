@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, JpegImagePlugin
 from Proj_Miniproject2.model import Model
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api import denoising
+from Proj_Miniproject2.others.api import weights as weights_of
 from Proj_Miniproject2.others.commands import denoise
 from Proj_Miniproject2.others.formats import extras
 from Proj_Miniproject2.others.formats.files import save
@@ -445,7 +446,11 @@ def test_the_output_is_the_models(grey):
 
 
 class Darkening(UNet):
-    """What comes out is a third of what went in: to be seen by every pass, and by a blend."""
+    """What comes out is a third of what went in: to be seen by every pass, and by a blend. Its weights say nothing of
+    what it sees, as those of users."""
+
+    range = seen = None
+    even = False
 
     def denoise(self, images):
         return images / 3
@@ -469,7 +474,7 @@ def test_strength_blends_or_goes_on(strength, mode):
 
 def test_strength_is_an_option(weights, tmp_path, monkeypatch):
     Image.fromarray(pixels()).save(tmp_path / "a.png")
-    monkeypatch.setattr(denoising, "trained", lambda network, path: Darkening())
+    monkeypatch.setattr(weights_of, "trained", lambda network, path: Darkening())
     values = {}
     for options in ([], ["--strength", "1"], ["--strength", "0.25"], ["--strength=2"]):
         run(weights, tmp_path / "a.png", "--out", tmp_path / "out", "--overwrite", *options)
@@ -500,7 +505,7 @@ def test_the_picture_shows_which_weights_it_needs(tmp_path, monkeypatch):
         model.pieces = lambda images, progress: used.append((network, path)) or []
         return model
 
-    monkeypatch.setattr(denoising, "trained", trained)
+    monkeypatch.setattr(weights_of, "trained", trained)
     grey = Image.fromarray(pixels(channels=1))
     almost = grey.convert("RGB")
     almost.putpixel((3, 4), (7, 7, 8))

@@ -1,4 +1,4 @@
-"""The noise of a picture, from the picture alone: beside the noise that was drawn, of all strengths, kinds and units."""
+"""The noise of a picture, from the picture alone: beside what was drawn, of all strengths, kinds and units."""
 
 import math
 

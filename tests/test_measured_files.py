@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image
 
 from Proj_Miniproject2.others.__main__ import main
-from Proj_Miniproject2.others.api import denoising
+from Proj_Miniproject2.others.api import denoising, weights
 from Proj_Miniproject2.others.formats import PLAIN, Options
 from Proj_Miniproject2.others.formats.npy import Npy
 from Proj_Miniproject2.others.formats.tiff import Tiff
@@ -32,7 +32,7 @@ def darkening():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Darkening, "VIEWS", 1)
         model = Darkening()
-        patch.setattr(denoising, "trained", lambda network, path=None: model)
+        patch.setattr(weights, "trained", lambda network, path=None: model)
         yield
 
 
