@@ -13,7 +13,7 @@ from PIL import Image
 
 from Proj_Miniproject2 import denoise
 from Proj_Miniproject2.model import Model
-from Proj_Miniproject2.others.api import denoising, weights
+from Proj_Miniproject2.others.api import weights
 from Proj_Miniproject2.others.networks import UNet
 from Proj_Miniproject2.others.noise.ranges import LEVELS, empty, medians, outliers, quantile, seen
 

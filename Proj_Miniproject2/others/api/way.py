@@ -170,8 +170,8 @@ def said(noise, level):
 
 
 def middle(noise):
-    """The middle of the values of a picture, whatever part of it this is."""
-    return torch.tensor(sum(low + SPAN / 2 * scale for low, scale in noise.span) / len(noise.span), dtype=torch.float64)
+    """The mean of a picture, of whatever part of it this is."""
+    return torch.tensor(sum(noise.middle) / len(noise.middle), dtype=torch.float64)
 
 
 def without_texture(before, after, level):

@@ -34,6 +34,7 @@ ALONE, AMONG_TEXTURE = (0.5, 0.9), (0.25, 0.8)
 LEAST_WHITE = 0.05  # of the blocks show noise alone, if it is independent
 CLASSES = 16  # of brightness
 LEAST_CLASSES, LEAST_IN_CLASS = 4, 12  # blocks; from so many classes on they tell a gain
+LINED = 1.5  # times as much do rows differ as columns, or columns as rows, nearly everywhere, if there are lines
 CALM = 0.1  # of the blocks are the calmest
 LEAST_SIDE = 16  # pixels
 TILE, TILES = 256, 9  # of a large picture so many parts of so many pixels a side are looked at
@@ -49,6 +50,9 @@ class TooSmall(ValueError):
     """A picture has too few pixels to tell its noise."""
 
 
+EACH = "gain", "offset", "read_noise", "sd", "span", "lines", "middle", "trusted"  # of `Noise`, for each channel
+
+
 class Noise(NamedTuple):
     """The noise of a picture, or of all pages of a stack. For each of its channels, as tuples:
 
@@ -57,6 +61,8 @@ class Noise(NamedTuple):
     sd: the standard deviation over the whole picture
     span: (low, scale), between what the values lie, and a 175th of it, see `ranges.found`; a scale of 0 if they are
         the same nearly everywhere
+    lines: the standard deviation of noise that whole rows or columns share, which isn't in `sd`; 0 where there is none
+    middle: the mean of what is seen
     trusted: the share of the picture that shows nothing but independent noise
 
     And for all: white, whether it is independent from pixel to pixel; correlation of neighbouring pixels, from 0 to 1;
@@ -69,6 +75,8 @@ class Noise(NamedTuple):
     read_noise: tuple
     sd: tuple
     span: tuple
+    lines: tuple
+    middle: tuple
     trusted: tuple
     white: bool
     correlation: float
@@ -84,8 +92,7 @@ class Noise(NamedTuple):
 
     def of(self, channel):
         """The noise of one channel alone."""
-        each = ("gain", "offset", "read_noise", "sd", "span", "trusted")
-        return self._replace(**{name: getattr(self, name)[channel : channel + 1] for name in each})
+        return self._replace(**{name: getattr(self, name)[channel : channel + 1] for name in EACH})
 
 
 def estimate(pages, gain=None, read_noise=None, offset=None):
@@ -103,10 +110,9 @@ def estimate(pages, gain=None, read_noise=None, offset=None):
     channels = [of_channel([part[i] for part in parts], gain, read_noise, offset) for i in range(len(parts[0]))]
     variance, *lags = torch.stack([channel["lags"] for channel in channels]).mean(0)
     correlations = [(lag / variance.clamp(min=1e-300)).item() for lag in lags]
-    each = ("gain", "offset", "read_noise", "sd", "span", "trusted")
     shares = ("saturated", "empty", "dead")
     return Noise(
-        **{name: tuple(channel[name] for channel in channels) for name in each},
+        **{name: tuple(channel[name] for channel in channels) for name in EACH},
         white=all(channel["white"] for channel in channels),
         correlation=correlations[0],
         reach=next((lag for lag, c in zip(LAGS, correlations, strict=True) if c < 0.1), LAGS[-1]),
@@ -142,11 +148,12 @@ def check_known(gain, read_noise, offset):
 
 class Evidence(NamedTuple):
     """What a channel shows of its noise: of its blocks the `means` (N,), the mean squared second differences `squares`
-    (K, N) at as many of DISTANCES as it has room for, and the `lags` (1 + L, N), see `covariances`; and the `values`
-    (M,) of the pixels that tell something."""
+    (K, N) at as many of DISTANCES as it has room for, those `along` rows and columns alone (2, N), and the `lags`
+    (1 + L, N), see `covariances`; and the `values` (M,) of the pixels that tell something."""
 
     means: torch.Tensor
     squares: torch.Tensor
+    along: torch.Tensor
     lags: torch.Tensor
     values: torch.Tensor
 
@@ -226,8 +233,11 @@ def look(picture, told):
     near = -max_pool2d(-told[None, None].double(), 5, stride=1, padding=2)[0, 0]
     whole = blocks(inside(near, margin), side) == 1
     squares = [blocks(inside(second_differences(picture, d).square(), margin - d), side)[whole] for d in distances]
-    products = covariances(inside(picture, margin), side)[:, whole]
-    return blocks(inside(picture, margin), side)[whole], torch.stack(squares), products, picture[told]
+    part = inside(picture, margin)
+    down, across = (x[2:] + x[:-2] - 2 * x[1:-1] for x in (picture, picture.mT))
+    lines = inside(down, margin - 1)[:, 1:-1], inside(across.mT, margin - 1)[1:-1]
+    along = torch.stack([blocks(one.square() / 6, side)[whole] for one in lines])
+    return blocks(part, side)[whole], torch.stack(squares), along, covariances(part, side)[:, whole], picture[told]
 
 
 def covariances(picture, side):
@@ -253,9 +263,10 @@ def block_of(shape):
 
 def fitted(evidence, gain, read_noise, offset):
     """The noise that a channel's `Evidence` shows: a dict of `Noise`'s fields, and "lags"."""
-    means, squares, lags, values = evidence
+    means, squares, along, lags, values = evidence
     if not len(means):  # all of it is empty
         nothing = {"gain": 0.0, "offset": 0.0, "read_noise": 0.0, "sd": 0.0, "trusted": 0.0, "white": True}
+        nothing |= {"lines": 0.0, "middle": 0.0}
         return nothing | {"lags": torch.zeros(1 + len(LAGS), dtype=torch.float64)}
     calm = squares[:3].sum(0).argsort()[: max(LEAST_IN_CLASS, int(CALM * len(means)))]
     alone = squares[0] > 0
@@ -280,10 +291,21 @@ def fitted(evidence, gain, read_noise, offset):
         "offset": float(offset),
         "read_noise": max(floor + gain * offset, 0) ** 0.5,
         "sd": variance.sqrt().item(),
+        "lines": lines_in(along[:, alone]) if enough else 0.0,
+        "middle": values.mean().item(),
         "trusted": trusted,
         "white": white,
         "lags": lags[:, calm].mean(1),
     }
+
+
+def lines_in(along):
+    """The standard deviation of what rows, or columns, have of their own, from the mean squared differences across rows
+    and across columns (2, N) of blocks: 0 unless nearly all show it, as texture may lie in any direction."""
+    for one, other in (along, along.flip(0)):
+        if (one / other.clamp(min=1e-300)).quantile(CALM) > LINED:
+            return (one - other).mean().item() ** 0.5
+    return 0.0
 
 
 def classes(means, squares, share, of_mean):
