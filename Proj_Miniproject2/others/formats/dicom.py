@@ -9,6 +9,7 @@ from .extras import check_extra
 from .streams import made_by, quiet
 
 PLACE, MAGIC = 128, b"DICM"
+ELEMENT = 12  # bytes before the value of compressed pixels
 DEFERRED = 2**16  # bytes: longer values stay in the file until they are asked for
 NO_PICTURE = {"SEG": "a segmentation", "RTDOSE": "a radiation dose"}  # by modality
 LONGEST_TEXT = 1024  # of what says how an image came about
@@ -104,6 +105,8 @@ class Dicom:
         while True:
             try:
                 with quiet():
+                    if not number:
+                        self.check_sizes()
                     words = next(frames, None)
             except Exception as error:  # of a damaged one the decoders raise almost anything
                 what = f"compressed by {self.syntax.name}" if self.syntax.is_compressed else "not compressed"
@@ -116,6 +119,29 @@ class Dicom:
             yield words.astype(self.dtype)
         if number != self.shape[0]:
             raise ValueError(f"is damaged: it has {number} frames, and its header tells of {self.shape[0]}")
+
+    def check_sizes(self):
+        """ValueError for a compressed frame that says it has another size: a decoder takes the memory that it needs for
+        that before it notices."""
+        import libjpeg
+        import openjpeg
+        import pydicom
+        from pydicom.encaps import generate_frames
+        from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
+
+        if self.syntax in JPEG2000TransferSyntaxes:
+            about = openjpeg.get_parameters
+        elif self.syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
+            about = libjpeg.get_parameters
+        else:
+            return
+        with open(self.path, "rb") as file:
+            pydicom.dcmread(file, stop_before_pixels=True)
+            file.seek(ELEMENT, os.SEEK_CUR)
+            for frame in generate_frames(file, number_of_frames=self.shape[0]):
+                found = about(frame)
+                if (found["rows"], found["columns"]) != self.shape[1:]:
+                    raise ValueError(f"it has {found['rows']} x {found['columns']} pixels, not {self.shape[1:]}")
 
     def values(self, words):
         """Those of the stored bits alone."""
@@ -155,8 +181,10 @@ class Dicom:
                 new = self.encoded(page)
                 if not twice:
                     old = self.values(words)
-                    # What else is in a word, as overlays once were, stays; so does all of it where its value does.
-                    new = np.where(words == self.encoded(old), new, words & ~mask | new & mask)
+                    missing = self.missing(old)
+                    # What else is in the words, as overlays once were, stays; mostly it is a sign, or nothing.
+                    if ((words != self.encoded(old)) & (True if missing is None else ~missing)).any():
+                        new = words & ~mask | new & mask
                     new = np.where(page == old, words, new)
                 lowest, highest = min(lowest, page.min()), max(highest, page.max())
                 scratch.write(new.astype(self.dtype.newbyteorder(order)).tobytes())

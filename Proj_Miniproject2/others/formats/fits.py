@@ -17,7 +17,7 @@ from .extras import check_extra
 from .streams import PIECE, Source, made_by, quiet, unpacked, written
 
 BLOCK, CARD = 2880, 80  # bytes
-LONGEST_HEADER = 10_000  # blocks
+LONGEST_HEADER = 2_000  # blocks
 MAGIC, END = b"SIMPLE  =", b"END".ljust(CARD)
 DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}  # by BITPIX
 LEAST = 8  # rows and columns of a picture: what has fewer is a spectrum, or a table
@@ -96,17 +96,17 @@ class Fits:
 
     def header_of(self, source):
         """The next header as it stands there; none at the end, or where something else begins."""
-        raw = b""
+        raw = bytearray()
         for _ in range(LONGEST_HEADER):
             block = source.piece(BLOCK)
             if not raw and not block.startswith((MAGIC, b"XTENSION")):
-                self.behind = block
+                self.behind = block + source.rest()
                 return b""
             raw += block
             if len(block) < BLOCK:
                 raise ValueError("is cut off in a header")
             if END in cards_of(block):
-                return raw
+                return bytes(raw)
         raise ValueError("has a header without an end")
 
     def count(self):
@@ -162,7 +162,7 @@ class Fits:
                     file.write(with_cards(twice_as_wide(hdu.raw) if twice else hdu.raw, [history()]))
                     size = sum(file.write(page.tobytes()) for page in new)
                     file.write(bytes(-size % BLOCK))
-            file.write(self.behind + source.rest())
+            file.write(self.behind)
             file.flush()
             self.sum_up(file)
 

@@ -63,7 +63,7 @@ class Mrc:
         size = math.prod(self.shape[-2:]) * self.dtype.itemsize
         with Source(self.path) as source:
             source.copy(self.header.nbytes + int(self.header.nsymbt))
-            source.check(size * self.count())
+            source.check(size * self.count(), last=True)
             for _ in range(self.count()):
                 yield np.frombuffer(source.read(size), self.dtype).reshape(self.shape[-2:])
 

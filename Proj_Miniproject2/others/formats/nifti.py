@@ -59,7 +59,7 @@ class Nifti:
         size = math.prod(self.shape[-2:]) * self.dtype.itemsize
         with Source(self.path) as source:
             source.copy(self.start)
-            source.check(size * self.count())
+            source.check(size * self.count(), last=True)
             for _ in range(self.count()):
                 page = np.frombuffer(source.read(size), self.dtype).reshape(self.shape[-2:])
                 yield as_floats(page) if page.dtype.kind != "f" and page.itemsize == 8 else page

@@ -12,8 +12,9 @@ import zlib
 GZIP = b"\x1f\x8b"
 PIECE = 2**16  # bytes
 # What unpacks to more than this, and to more than so many times its size, holds next to nothing, or no picture at all.
-LARGE, TIMES = 2**30, 200
+LARGE, TIMES = 2**28, 200
 LARGEST_REST = 2**16  # bytes that stand behind all that a file's header tells of
+REST = "goes on behind what its header tells of, with something that is no picture"
 
 
 def unpacked(head, size):
@@ -78,10 +79,13 @@ class Source:
         """What is left."""
         content = self.piece(LARGEST_REST + 1)
         if len(content) > LARGEST_REST:
-            raise ValueError("goes on behind what its header tells of, with something that would be lost")
+            raise ValueError(REST)
         return content
 
-    def check(self, size):
+    def check(self, size, last=False):
+        """Whether there are so many bytes, and, if they are the last, hardly more: as far as one can tell by now."""
+        if not self.packed and last and self.size - self.place - size > LARGEST_REST:
+            raise ValueError(REST)
         if not self.packed and size > self.size - self.place:
             raise ValueError(
                 f"is cut off: its header tells of {self.place + size} bytes or more, and it has {self.size}"
