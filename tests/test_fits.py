@@ -156,7 +156,9 @@ BAD = {
     "negative.fits": (SMALL.replace(b"  20", b" -20"), "HDU 1 has a damaged header"),
     "bits.fits": (SMALL.replace(b"  16", b"  17"), "HDU 1 has a damaged header: BITPIX is 17"),
     "beyond.fits": (
-        SMALL.replace(b"  16", b"  64") + np.full(400, 2**60 + 1, ">i8").tobytes() + bytes(2560),
+        header(NAXIS1=20, NAXIS2=20, BLANK=5).replace(b"  16", b"  64")
+        + np.array([2**60 + 1] * 399 + [5], ">i8").tobytes()
+        + bytes(2560),
         "has integers beyond 2",
     ),
     "tiles.fz": (None, "HDU 2 is damaged"),

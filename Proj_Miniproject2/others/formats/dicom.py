@@ -215,7 +215,7 @@ class Dicom:
         source = Dataset()
         source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = found.SOPClassUID, found.SOPInstanceUID
         found.SourceImageSequence = [*found.get("SourceImageSequence", ()), source]
-        found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = generate_uid(None)
+        found.SOPInstanceUID = generate_uid(None)  # which pydicom puts before the elements, too
         functional = [
             *found.get("SharedFunctionalGroupsSequence", ()),
             *found.get("PerFrameFunctionalGroupsSequence", ()),

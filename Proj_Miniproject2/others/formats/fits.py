@@ -20,6 +20,7 @@ BLOCK, CARD = 2880, 80  # bytes
 LONGEST_HEADER = 2_000  # blocks
 MAGIC, END = b"SIMPLE  =", b"END".ljust(CARD)
 DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}  # by BITPIX
+FLOATS_EXACT = 2**53
 LEAST = 8  # rows and columns of a picture: what has fewer is a spectrum, or a table
 # Names of HDUs, or words in them, that hold no light: what they say of each pixel stays as it is.
 NO_PICTURE = set(
@@ -234,7 +235,7 @@ def opened(path, **options):
 
 
 def native(words, hdu):
-    """What a page's stored values stand for, see `Fits`: NaN for BLANK, and floats for integers of 64 bits."""
+    """What a page's stored values stand for, see `Fits`: floats with NaN for BLANK, where there is some."""
     import numpy as np
 
     words = words.astype(words.dtype.newbyteorder("="))
@@ -242,11 +243,12 @@ def native(words, hdu):
         return words
     values = other_sign(words) if hdu.is_unsigned() else words
     blank = words == hdu.header["BLANK"] if "BLANK" in hdu.header else np.zeros(words.shape, bool)
-    if values.itemsize == 8:
-        if (values[~blank] != values[~blank].astype(float)).any() or (abs(values[~blank].astype(float)) > 2**53).any():
-            raise ValueError("has integers beyond 2^53, of which floats know no single ones")
-        values = values.astype(float)
-    return np.where(blank, np.nan, values) if blank.any() else values
+    if not blank.any():
+        return values
+    floats = np.where(blank, np.nan, values)
+    if np.nanmax(abs(floats), initial=0) > FLOATS_EXACT:
+        raise ValueError("has integers beyond 2^53, which floats, that take the place of BLANK, don't know")
+    return floats
 
 
 def stored(page, hdu):

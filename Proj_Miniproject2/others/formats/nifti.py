@@ -8,7 +8,6 @@ from .streams import Source, made_by, unpacked, written
 HEADERS = {348: (344, b"n+1\0"), 540: (4, b"n+2\0")}  # by their size: a mark, and where
 START = 352  # of the data, in a file of version 1 that doesn't say so
 LABELS, CIFTI = 1002, range(3000, 3100)  # by the header's intent
-FLOATS_EXACT = 2**53
 ROOM = 80  # for what the header says of the file
 
 
@@ -61,8 +60,7 @@ class Nifti:
             source.copy(self.start)
             source.check(size * self.count(), last=True)
             for _ in range(self.count()):
-                page = np.frombuffer(source.read(size), self.dtype).reshape(self.shape[-2:])
-                yield as_floats(page) if page.dtype.kind != "f" and page.itemsize == 8 else page
+                yield np.frombuffer(source.read(size), self.dtype).reshape(self.shape[-2:])
 
     def missing(self, page):
         return None
@@ -80,18 +78,8 @@ class Nifti:
             source.copy(self.start - len(header.binaryblock), file)  # with the extensions
             source.copy(self.dtype.itemsize * math.prod(self.shape))
             for page in pages:
-                if self.dtype.kind != "f" and page.dtype.kind == "f":
-                    page = page.round()
                 file.write(np.ascontiguousarray(page, self.dtype).tobytes())
             file.write(source.rest())
-
-
-def as_floats(page):
-    """Integers of 64 bits as floats. ValueError for those that these don't know."""
-    floats = page.astype(float)
-    if (abs(floats) > FLOATS_EXACT).any():
-        raise ValueError("has integers beyond 2^53, of which floats know no single ones")
-    return floats
 
 
 def described(text):
