@@ -18,7 +18,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from Proj_Miniproject2.others.commands.denoise import denoise_picture
+from Proj_Miniproject2.others.__main__ import main
+from Proj_Miniproject2.others.api import weights
 from Proj_Miniproject2.others.formats.opening import open_picture
 
 from .test_measured import Darkening
@@ -139,11 +140,11 @@ def test_signs_reach_through_the_bits_above(tmp_path):
         (-5, -7, "i2", [-5, -6, -7]),
     ],
 )
-def test_padding_stays(padding, limit, dtype, words, tmp_path):
+def test_padding_stays(padding, limit, dtype, words, tmp_path, monkeypatch):
     """Bit for bit, also where the file has a negative number as if it were none, or the limit below."""
     values = draws(2, 31, 20, low=10, dtype=dtype)
     values[:, 5:9, : 5 * len(words)] = np.repeat(np.array(words, dtype), 5)
-    path, out = tmp_path / "a.dcm", tmp_path / "b.dcm"
+    path, out = tmp_path / "a.dcm", tmp_path / "out" / "a.dcm"
     written(path, values)
     found = pydicom.dcmread(path)
     kind = "SS" if padding < 0 else "US"
@@ -151,7 +152,8 @@ def test_padding_stays(padding, limit, dtype, words, tmp_path):
     if limit is not None:
         found.add_new("PixelPaddingRangeLimit", kind, limit)
     found.save_as(path)
-    denoise_picture([Darkening()] * 2, open_picture(path), out, iter, 1)
+    monkeypatch.setattr(weights, "trained", lambda network, path=None: Darkening())
+    main(["denoise", str(path), "--out", str(out.parent)])
     after = words_of(out)
     empty = np.isin(values, np.array(words, dtype))
     assert np.array_equal(after[empty], values[empty]) and (after != values)[~empty].mean() > 0.9

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from Proj_Miniproject2.others.commands.denoise import denoise_picture
+from Proj_Miniproject2.others.__main__ import main
+from Proj_Miniproject2.others.api import weights
 from Proj_Miniproject2.others.formats import streams
 from Proj_Miniproject2.others.formats.opening import open_picture
 
@@ -40,12 +41,12 @@ def pieces(path):
     "dtype, compressed",
     [("u1", False), ("i2", False), ("i4", False), ("i8", False), ("u1", True), ("i2", True), ("i4", True)],
 )
-def test_scaled_integers_stay_so(dtype, compressed, tmp_path):
+def test_scaled_integers_stay_so(dtype, compressed, tmp_path, monkeypatch):
     """BITPIX, BSCALE, BZERO and BLANK; blanks are no measurement, and stay."""
     words = values(2, 31, 20, dtype=dtype)
     words[0, 3:5] = words[1, 0, 0] = 7
     kind = fits.CompImageHDU if compressed else fits.ImageHDU
-    path, out = tmp_path / "a.fits", tmp_path / "b.fits"
+    path, out = tmp_path / "a.fits", tmp_path / "out" / "a.fits"
     fits.HDUList([fits.PrimaryHDU(), kind(words)]).writeto(path)
     with fits.open(path, disable_image_compression=True) as file:
         for key, value in {"BSCALE": 0.25, "BZERO": -3.5, "BLANK": 7}.items():
@@ -54,7 +55,8 @@ def test_scaled_integers_stay_so(dtype, compressed, tmp_path):
     path.write_bytes(path.read_bytes()[:place] + content + pieces(path)[1][1])
 
     picture = open_picture(path)
-    denoise_picture([Darkening()] * 2, picture, out, iter, 1)
+    monkeypatch.setattr(weights, "trained", lambda network, path=None: Darkening())
+    main(["denoise", str(path), "--out", str(out.parent)])
     (before, old), (after, new) = stored(path, 1), stored(out, 1)
     assert np.array_equal(before, words) and after.dtype == before.dtype
     assert {key: new[key] for key in ("BITPIX", "BSCALE", "BZERO", "BLANK")} == {
