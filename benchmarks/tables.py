@@ -130,6 +130,83 @@ def views():
     return table(["views", *next(iter(found.values()))], rows)
 
 
+FAINT = 1, 2, 4, 8  # the sigmas of `harm`, but 0
+DRAWN = "plot", "text", "screen"
+
+
+def harm():
+    """What the methods do to pictures that are nearly clean, or of few photons: see `benchmarks.harm`."""
+    results = read("harm.json")
+    faint, photons, stars = results["8 bits"], results["photons"], results["stars"]
+    photos = [name for name in pictures_of(faint) if not name.startswith(DRAWN)]
+    shown = "0.3", "5", "30", "1000"
+    rows = []
+    for name in dict.fromkeys([*faint, *photons]):
+        scores, few, star = (found.get(name, {}) for found in (faint, photons, stars))
+        clean = [scores[f"{picture}, 0"] for picture in pictures_of(faint) if scores.get(f"{picture}, 0")]
+        cells = [f"{min(clean):.2f}" if clean else ""]
+        for sigma in FAINT:
+            cells.append(decibels(statistics.mean(scores[f"{photo}, {sigma}"] for photo in photos) if scores else None))
+        cells.append(decibels(least_gain(faint, name)) if scores and name != "noisy" else "")
+        cells += [decibels(few.get(f"{number} photons")) for number in shown]
+        cells += [percent(few.get("flux of 0.3 photons")), percent(next(iter(star.values()), None))]
+        rows.append([name, *cells])
+    heads = [f"sigma {sigma}" for sigma in FAINT], [f"{number} photons" for number in shown]
+    return table(["", "clean, least", *heads[0], "least gain", *heads[1], "flux of 0.3", "of stars"], rows)
+
+
+def harm_all():
+    """All that `benchmarks.harm` measures."""
+    results = read("harm.json")
+    parts = []
+    for form in ("8 bits", "16 bits", "floats"):
+        faint = results[form]
+        rows = [
+            [f"{picture}: {name}", *(decibels(found[key], "same") if (key := f"{picture}, {sigma}") in found else ""
+                                     for sigma in (0, *FAINT))]
+            for picture in pictures_of(faint) for name, found in faint.items()
+        ]  # fmt: skip
+        parts.append(f"{form[0].upper()}{form[1:]}:\n\n{table(['', 'sigma 0', *map(str, FAINT)], rows)}")
+    few = results["photons"]
+    numbers = [column.removesuffix(" photons") for column in few["noisy"] if not column.startswith("flux")]
+    rows = [[name, *(decibels(found[f"{n} photons"]) for n in numbers)] for name, found in few.items()]
+    parts.append(f"Photons at white:\n\n{table(['', *numbers], rows)}")
+    rows = [
+        [name, *(percent(found[f"flux of {n} photons"]) for n in numbers), percent(*results["stars"][name].values())]
+        for name, found in few.items()
+    ]
+    parts.append(f"What is left of the light:\n\n{table(['', *numbers, *results['stars']['noisy']], rows)}")
+    odd = results["ranges"]
+    rows = [
+        [
+            column,
+            *(f"{found[column]:g}" if column.startswith("in") else decibels(found[column]) for found in odd.values()),
+        ]
+        for column in odd["noisy"]
+    ]
+    parts.append(f"Beside something else:\n\n{table(['', *odd], rows)}")
+    return "\n\n".join(parts)
+
+
+def pictures_of(faint):
+    """The names of the pictures in a part of harm.json."""
+    return dict.fromkeys(column.rpartition(", ")[0] for column in faint["noisy"])
+
+
+def least_gain(faint, name):
+    """What a method gains where it gains least, of all pictures with noise."""
+    noisy, scores = faint["noisy"], faint[name]
+    return min(scores[key] - was for key, was in noisy.items() if not key.endswith(", 0"))
+
+
+def decibels(score, none=""):
+    return none if score is None else f"{score:.2f}"
+
+
+def percent(share):
+    return "" if share is None else f"{share:.1%}"
+
+
 def singles():
     """What a minute of training on one noisy picture gains over the shipped weights."""
     rows = [
@@ -274,6 +351,8 @@ TABLES = (
     noises,
     photos_all,
     views,
+    harm,
+    harm_all,
     singles,
     robustness,
     gradients,

@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmarks import (
     gpu,
+    harm,
     kinds,
     layers,
     memory,
@@ -209,6 +210,53 @@ def test_singles_trains_on_each_picture(tmp_path, monkeypatch):
     rows = rows_of(tables.singles())
     assert [*rows] == ["30 photons, 0.03: a", "5 photons, 0.1: a"]
     assert all(float(row["shipped"]) > float(row["noisy"]) + 3 for row in rows.values())
+
+
+def test_harm_measures_and_tabulates_every_method(tmp_path, monkeypatch):
+    """A method that does nothing, and one that knows the truth by half."""
+    for module in (harm, tables):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    draws, smooth = np.random.default_rng(0), np.full((40, 50), 0.4)
+    names = {"camera": smooth, "coffee": np.stack([smooth] * 3, 2), "plot": smooth}
+    monkeypatch.setattr(harm, "pictures", lambda: names)
+    monkeypatch.setattr(harm, "CROP", 64)
+    monkeypatch.setattr(harm, "FIELDS", 2)
+
+    def halved(noisy, sigma=None, clean=None, **told):
+        return (noisy + 0.5) / 2 if clean is None else (noisy + clean) / 2
+
+    for part, methods in harm.METHODS.items():
+        monkeypatch.setitem(
+            harm.METHODS,
+            part,
+            {"noisy": harm.as_it_is, "BM3D": halved} | dict.fromkeys(["ours"] * ("ours" in methods), harm.as_it_is),
+        )
+    monkeypatch.setattr(harm, "denoise", lambda noisy, repair: noisy)
+    (tmp_path / "micro").mkdir()
+    for i in range(3):
+        Image.fromarray(draws.integers(100, 200, (70, 80), np.uint8)).save(tmp_path / "micro" / f"{i}.png")
+    threads = torch.get_num_threads()
+    harm.main([str(tmp_path / "micro")])
+    results = json.loads((tmp_path / "harm.json").read_text())
+    eight, few = results["8 bits"], results["photons"]
+    assert eight["noisy"]["camera, 0"] is None and eight["noisy"]["plot, 8"] == pytest.approx(30.1, abs=0.2)
+    assert eight["BM3D"]["coffee, 8"] == pytest.approx(eight["noisy"]["coffee, 8"] + 6.02, abs=0.02)
+    assert results["floats"]["noisy"]["camera, 1"] == pytest.approx(20 * math.log10(255), abs=0.2)
+    assert few["noisy"]["100 photons"] > few["noisy"]["5 photons"] and few["ours"]["flux of 1 photons"] == 1
+    assert results["stars"]["noisy"]["stars of S/N 10"] == pytest.approx(0.95, abs=0.05)
+    assert results["ranges"]["ours"]["in the empty one"] == 0
+    assert results["ranges"]["noisy"]["hot 8%"] == pytest.approx(26, abs=0.2)
+    rows = rows_of(tables.harm())
+    assert rows["ours"]["sigma 2"] == rows["noisy"]["sigma 2"] and rows["ours"]["least gain"] == "0.00"
+    assert float(rows["BM3D"]["least gain"]) == pytest.approx(6.02, abs=0.03) and rows["noisy"]["clean, least"] == ""
+    assert rows["ours"]["flux of 0.3"] == "100.0%" and tables.harm_all().count("\n\n|") == 6
+
+    monkeypatch.setitem(harm.METHODS["faint"], "ours", halved)
+    harm.main([str(tmp_path / "micro"), "--without", "BM3D"])
+    torch.set_num_threads(threads)
+    again = json.loads((tmp_path / "harm.json").read_text())
+    assert again["8 bits"]["BM3D"] == eight["BM3D"] and again["photons"]["BM3D"] == few["BM3D"]
+    assert again["8 bits"]["ours"] != eight["ours"]
 
 
 def test_what_a_gpu_is_tried_with_runs_on_a_cpu_and_finds_what_is_wrong(monkeypatch, capsys):
