@@ -40,8 +40,8 @@ STRENGTHS = {  # told as sigma
     "JPEG": (18, 25),
     "lines": (3, 6, 10),
     "impulses": (6, 12, 25, 50),
-    "night": (10, 20, 35, 60, 90),
-    "blotches": (10, 20, 35, 60, 90),
+    "night": (10, 15, 22, 33, 50),
+    "blotches": (3, 6, 10, 20),
     "camera": (3, 6, 10),
 }
 TOO_LONG = {"BM3D": ("night", "blotches", "camera")}  # half a minute for each try, for a noise that isn't there
