@@ -46,6 +46,16 @@ def axis_of(picture, pages=False):
     return axis
 
 
+def read(picture):
+    """What dask, xarray, zarr and others have for an array, as a NumPy array; all else as it is."""
+    own = isinstance(picture, torch.Tensor) or is_instance(picture, "numpy", "ndarray")
+    if own or not hasattr(picture, "__array__") or is_instance(picture, "PIL.Image", "Image"):
+        return picture
+    import numpy as np
+
+    return np.asarray(picture)
+
+
 def is_instance(thing, module, name):
     """Whether a thing is of a class of a module that may not even be there: who has none of it needs none."""
     return isinstance(thing, getattr(sys.modules.get(module), name, ()))

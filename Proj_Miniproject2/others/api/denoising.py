@@ -7,7 +7,7 @@ import torch
 
 from ..formats.pictures import image_of, in_mode, pixels_of
 from ..noise.estimate import Noise, TooSmall, spread
-from .arguments import EIGHT_BITS, axis_of, is_instance, tensor_from
+from .arguments import EIGHT_BITS, axis_of, is_instance, read, tensor_from
 from .measuring import noises, told
 from .way import colours_of, denoise_array, denoise_pixels
 from .weights import chosen
@@ -50,11 +50,8 @@ def denoise(picture, *, weights=None, strength=1, pages=False, noise=None, repai
         return denoise(picture.to(torch.int32), **options).to(torch.int64)
     if is_instance(picture, "numpy", "ndarray") and picture.dtype == bool:
         return denoise(picture.astype("uint8") * 255, **options) >= 128
-    own = isinstance(picture, torch.Tensor) or is_instance(picture, "numpy", "ndarray")
-    if hasattr(picture, "__array__") and not own:  # of dask, xarray, zarr and others
-        import numpy as np
-
-        result = denoise(np.asarray(picture), **options)
+    if (array := read(picture)) is not picture:
+        result = denoise(array, **options)
         return picture.copy(data=result) if is_instance(picture, "xarray", "DataArray") else result
     axis = axis_of(picture, pages)
     if noise is not None:

@@ -10,7 +10,7 @@ import torch
 
 from ..noise.estimate import TooSmall, estimate, looked_at, spread
 from ..noise.ranges import empty
-from .arguments import axis_of, tensor_from
+from .arguments import axis_of, read, tensor_from
 from .way import colours_of, left_alone, varies
 
 FINE = 1.5  # steps of integers
@@ -23,8 +23,8 @@ def estimate_noise(picture, *, gain=None, read_noise=None, offset=None, pages=Fa
     empty, dead). `denoise` takes it as `noise`.
 
     Args:
-        picture: what `denoise` takes, of 16 pixels a side or more. Its last channel is left out where it
-            is transparency, and what that hides tells nothing, as NaN and infinities do
+        picture: what `denoise` takes, of 16 pixels a side or more. Its last channel is left out where it is
+            transparency, and what that hides tells nothing, as NaN and infinities do
         gain: what is known of the camera, in the picture's units for each photon (or electron), and is then not
             estimated; for integers of a camera, in its steps (ADU) for each
         read_noise: its standard deviation where there is no light, in the picture's units
@@ -41,6 +41,7 @@ def estimate_noise(picture, *, gain=None, read_noise=None, offset=None, pages=Fa
     a read noise that is negative or no number, for an offset above all of the picture, and for any of them with colours
     of 8 bits, which cameras bend.
     """
+    picture = read(picture)
     axis_of(picture, pages)
     known = {"gain": gain, "read_noise": read_noise, "offset": offset}
     pictures = [tensor_from(picture[place]) for place in spread(len(picture))] if pages else [tensor_from(picture)]
@@ -97,15 +98,9 @@ def page_told(picture, page, known):
 
 def check_linear(pixels, known):
     """ValueError if something is known of a camera whose values these pixels (H, W) or (C, H, W) aren't any more."""
-    if (
-        pixels.dtype == torch.uint8
-        and pixels.dim() == 3
-        and len(pixels) > 2
-        and any(v is not None for v in known.values())
-    ):
-        raise ValueError(
-            "has colours of 8 bits, which a camera bent and mixed: no gain, read noise or offset fits them"
-        )
+    bent = pixels.dtype == torch.uint8 and pixels.dim() == 3 and len(pixels) > 2
+    if bent and any(value is not None for value in known.values()):
+        raise ValueError("has colours of 8 bits, which a camera bent: no gain, read noise or offset fits them")
 
 
 def noise_in(picture, **known):

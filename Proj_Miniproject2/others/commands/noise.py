@@ -2,8 +2,9 @@
 
 For each file, of all its pages at once: how the noise's variance goes with what is seen, gain (value - offset) +
 read_noise^2, and its standard deviation over the whole picture, all in the picture's units; whether it is independent
-from pixel to pixel, or how far neighbours share it; and how many pixels are saturated, empty (as padding is, and what
-is no measurement) or dead. `denoise` finds the same, and takes the same three options where the camera is known.
+from pixel to pixel, or how far neighbours, channels or whole rows share it; and how many pixels are saturated, empty
+(as padding is, and what is no measurement) or dead. `denoise` finds the same, and takes the same three options where
+the camera is known.
 
 What can't be read, or is too small to tell, is named at the end; the others are done, and the exit status is 1.
 """
@@ -48,6 +49,9 @@ def described(noise):
             f"shared by neighbours: correlation {noise.correlation:.2f} of the next pixel, below 0.1 from "
             f"{noise.reach} pixels on; it can't be told from texture, and is roughly this"
         )
+    if any(noise.lines):
+        offs = ", ".join(f"{sd:.{DIGITS}g}" for sd in noise.lines)
+        lines.append(f"whole rows or columns are off besides, by a standard deviation of {offs}")
     if len(noise.sd) > 1:
         lines.append(f"correlation of neighbouring channels {noise.channels:.2f}")
     shares = {"saturated": noise.saturated, "empty": noise.empty, "dead": noise.dead}
