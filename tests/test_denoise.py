@@ -410,7 +410,8 @@ def test_progress_is_shown_on_a_terminal(weights, tmp_path, capsys, monkeypatch)
     assert "1/1 [" in shown and re.search(r"long\.png: .*0/3 \[\d\d:\d\d<", shown)
 
 
-def test_24_megapixels_in_a_gigabyte(tmp_path):
+@pytest.mark.parametrize("way", ["even", "old"])
+def test_24_megapixels_in_a_gigabyte(way, tmp_path):
     """Above the photo itself; after two of the largest tiles, as the others add little to what malloc keeps of them."""
     code = """if True:
         import resource
@@ -421,6 +422,7 @@ def test_24_megapixels_in_a_gigabyte(tmp_path):
         from Proj_Miniproject2.others.networks import PhotoUNet
 
         picture, output, model = open_picture(Path(sys.argv[1])), Path(sys.argv[2]), PhotoUNet()
+        model.range, model.seen, model.even = None, None, sys.argv[3] == "even"
         next(picture.pages())
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         denoise_picture([model] * 2, picture, output, lambda tiles: tiles[20:22], 1)
@@ -430,7 +432,7 @@ def test_24_megapixels_in_a_gigabyte(tmp_path):
     image = Image.linear_gradient("L").resize((6000, 4000)).convert("RGB")
     image.putpixel((0, 0), (1, 2, 3))  # not grey
     image.save(tmp_path / "in.png")
-    command = [sys.executable, "-c", code, tmp_path / "in.png", tmp_path / "out.png"]
+    command = [sys.executable, "-c", code, tmp_path / "in.png", tmp_path / "out.png", way]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     kilobytes = int(done.stdout) / (1024 if sys.platform == "darwin" else 1)
     assert kilobytes < 2**20
@@ -439,10 +441,17 @@ def test_24_megapixels_in_a_gigabyte(tmp_path):
 @pytest.mark.parametrize("grey", [False, True])
 def test_the_output_is_the_models(grey):
     image = Image.fromarray(pixels(70, 50, 1 if grey else 3))
-    model = UNet()
+    model = untold(UNet())
     expected = model.predict(torch.tensor(np.asarray(image.convert("RGB"))).permute(2, 0, 1)[None])[0]
     expected = expected.mean(0) if grey else expected.permute(1, 2, 0)
     assert (np.asarray(denoising.denoise_image([model] * 2, image)) == expected.round().numpy()).all()
+
+
+def untold(model):
+    """A model whose weights say nothing of what it sees, as those of users."""
+    model.range = model.seen = None
+    model.even = False
+    return model
 
 
 class Darkening(UNet):
@@ -495,13 +504,15 @@ def test_bad_strengths_are_refused_in_a_line_before_any_work(value, weights, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_the_picture_shows_which_weights_it_needs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("even", [False, True])
+def test_the_picture_shows_which_weights_it_needs(even, tmp_path, monkeypatch):
     """photo.pth for colours with independent noise, camera.pth for correlated noise and for grey pixels, whatever the
     mode; all go through a network or weights that are chosen."""
     used = []
 
     def trained(network, path=None):
-        model = UNet()
+        model = untold(UNet())
+        model.even = even and network == "camera" and not path
         model.pieces = lambda images, progress: used.append((network, path)) or []
         return model
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from Proj_Miniproject2.others.noise.estimate import estimate, rough_sd
+from Proj_Miniproject2.others.noise.estimate import estimate, rough_sd, spread
 from Proj_Miniproject2.others.noise.kinds import (
     bayer,
     demosaiced,
@@ -307,11 +307,10 @@ def test_gaps_change_little():
 def test_a_stack_has_one_noise():
     """As one picture of all of its pages would: many more blocks than of one. And of many pages some are looked at."""
     pages = [counted(300 * smooth(96, 96, seed=i), 4, 10, seed=i) for i in range(30)]
-    found = estimate(pages)
+    found = estimate([pages[place] for place in spread(30)])
     assert found.gain[0] == pytest.approx(4, rel=0.1)
     mean = 300 * sum(smooth(96, 96, i).mean().item() for i in range(30)) / 30
     assert found.sd[0] == pytest.approx((4 * mean + 100) ** 0.5, rel=0.1)
-    assert found == estimate(pages[::4])
     dark = [torch.zeros(1, 96, 96, dtype=torch.float64), *pages[:7]]
     assert estimate(dark).empty == pytest.approx(1 / 8) and estimate(dark).gain[0] == pytest.approx(4, rel=0.15)
 
@@ -342,26 +341,6 @@ def test_of_a_large_picture_parts_are_looked_at():
     assert found.gain[0] == pytest.approx(1.5, rel=0.1) and found.sd[0] == pytest.approx(
         (1.5 * 510 + 36) ** 0.5, rel=0.1
     )
-
-
-BAD = {
-    "15 rows": ({"pages": [torch.zeros(1, 15, 99)]}, "from 16 x 16 pixels or more, got 15 x 99"),
-    "a negative gain": ({"gain": -1}, "the gain must be a number, at least 0, got -1"),
-    "a gain of NaN": ({"gain": math.nan}, "the gain must be a number, at least 0, got nan"),
-    "an endless gain": ({"gain": math.inf}, "the gain must be a number, at least 0, got inf"),
-    "a negative read noise": ({"read_noise": -0.5}, "the read noise must be a number, at least 0, got -0.5"),
-    "a read noise of NaN": ({"read_noise": math.nan}, "the read noise must be a number, at least 0, got nan"),
-    "an offset of NaN": ({"offset": math.nan}, "the offset must be a number, got nan"),
-    "an endless offset": ({"offset": -math.inf}, "the offset must be a number, got -inf"),
-    "an offset above all": ({"offset": 3}, "the offset 3 lies above all values"),
-}
-
-
-@pytest.mark.parametrize("what", BAD)
-def test_bad_input(what):
-    known, message = BAD[what]
-    with pytest.raises(ValueError, match=message):
-        estimate(**{"pages": [torch.full((1, 20, 20), 2.5)]} | known)
 
 
 def test_a_rough_guess_is_that_of_the_calmest_parts():

@@ -93,7 +93,7 @@ def test_what_transparency_hides_tells_nothing(shot):
     noise = estimate_noise(levels[:, :75])
     levels[:, 75:] = np.random.default_rng(1).integers(0, 256, (120, 75))
     found = estimate_noise(np.stack([levels, seen], 2))
-    assert found.sd == pytest.approx(noise.sd, rel=0.1) and found.empty == pytest.approx(0.5)
+    assert found.sd == pytest.approx(noise.sd, rel=0.08) and found.empty == pytest.approx(0.5)
     assert are_equal(estimate_noise(Image.fromarray(np.stack([levels, seen], 2), "LA")), found)
 
 

@@ -25,14 +25,14 @@ from Proj_Miniproject2.others.noise.kinds import (
     jpeg,
     lined_noise,
     log_uniform,
-    to_uint8,
     uniform,
     with_jpeg,
 )
+from Proj_Miniproject2.others.noise.stabilise import evened
 from Proj_Miniproject2.others.pairs import sources
 from Proj_Miniproject2.others.pairs.photos import softened
 from Proj_Miniproject2.others.pairs.scenes import draw_scenes
-from Proj_Miniproject2.others.pairs.sources import SHARES, correlated, grey
+from Proj_Miniproject2.others.pairs.sources import SHARES, correlated, darkened, grey, rms_of_cameras, with_drawings
 
 KINDS = pytest.mark.parametrize("kind", [blurred_noise, coloured_noise, developed_noise, lined_noise])
 ALIKE = st.sampled_from([0.0, 0.3, 1.0])
@@ -212,18 +212,19 @@ def test_impulses_hit_a_share_of_the_pixels(channels, rate, seed):
         assert both == pytest.approx(rate**2, abs=0.01)
 
 
-@pytest.mark.parametrize("source", [grey, correlated])
-def test_one_input_in_ten_has_impulses(source, monkeypatch):
+@pytest.mark.parametrize("source, pairs", [(grey, 320), (correlated, 208 + 154)])
+def test_one_input_in_ten_has_impulses(source, pairs, monkeypatch):
+    """Of 400, but for those of few photons, a fifth of the grey ones."""
     rates = []
     monkeypatch.setattr(sources, "impulse_noise", lambda images, rate, generator: rates.append(rate) or images)
     photos = [torch.full((3, 96, 96), 128, dtype=torch.uint8)]
-    for epoch in range(4):
-        source(photos, Run(pairs=500, source=source))(epoch)
-    correlated(photos, Run(pairs=500, source=correlated), "impulses")(0)  # none
+    for epoch in range(2):
+        source(photos, Run(pairs=400, source=source))(epoch)
+    correlated(photos, Run(pairs=10, source=correlated), "impulses")(0)  # none
     rates = torch.cat(rates)
-    assert rates.shape == (2000, 1, 1, 1)
+    assert rates.shape == (2 * pairs, 1, 1, 1)
     struck = rates[rates > 0]
-    assert len(struck) / 2000 == pytest.approx(0.1, abs=0.03)
+    assert len(struck) / len(rates) == pytest.approx(0.1, abs=0.04)
     assert quantiles(struck.log10(), 0, 0.5, 1) == pytest.approx([-3, -2, -1], abs=0.25)
 
 
@@ -358,86 +359,220 @@ def test_softened_images_are_blurred_by_gaussians(height, width, seed):
         assert 0.4 < (half - images[:1]).abs().amax((1, 2, 3)).gt(1e-4).float().mean() < 0.6
 
 
+@pytest.fixture
+def as_drawn(monkeypatch):
+    """Crops are as the photos are, and their noise isn't made even: in grey levels, or as it was stabilised. A list of
+    the (sd, middle) by which it would have been, of inputs and targets in turn."""
+    told = []
+    monkeypatch.setattr(sources, "darkened", lambda crops, generator: crops)
+    monkeypatch.setattr(sources, "with_drawings", lambda crops, generator: crops)
+    monkeypatch.setattr(sources, "evened", lambda images, sd, middle: told.append((sd, middle)) or images)
+    return told
+
+
+def mid_grey(size=96):
+    return [torch.full((3, size, size), 128, dtype=torch.uint8)]
+
+
+def parts_of(source, pairs):
+    """Slices of the pairs of a source, by what noise they have."""
+    colours = 0 if source is grey else round(0.52 * pairs)
+    photons = round(0.2 * (pairs - colours))
+    others = pairs - colours - photons
+    ends = {"independent": 0.625 * others, "blurred": 0.875 * others, "lined": others, "photons": others + photons}
+    if source is correlated:
+        ends |= {f"{kind} in colour": pairs - colours + share * pairs for kind, share in COLOURS.items()}
+    places = [0, *map(round, ends.values())]
+    return {kind: slice(*both) for kind, *both in zip(ends, places, places[1:], strict=False)}
+
+
+COLOURS = {"independent": 0.1, "developed": 0.28, "coloured": 0.46, "lined": 0.52}
+
+
 @pytest.mark.parametrize("source", [grey, correlated])
 @pytest.mark.parametrize("pairs", [1, 2, 3, 4, 30])
-def test_people_s_pairs_are_crops_and_repeat(source, pairs):
-    photos = draw_scenes(3, size=100)
-    draw = source(photos, Run(pairs=pairs, source=source, targets=8))
+def test_people_s_pairs_repeat(source, pairs):
+    draw = source(draw_scenes(3, size=100), Run(pairs=pairs, source=source, targets=8))
     (inputs, targets), (again, clean) = draw(0), draw(0, clean=True)
-    assert inputs.shape == targets.shape == clean.shape == (pairs, 3, 96, 96)
-    assert inputs.dtype == torch.uint8 and targets.dtype == clean.dtype == torch.float32
-    assert torch.equal(inputs, again) and torch.equal(targets, draw(0)[1]) and not torch.equal(inputs, draw(1)[0])
     for images in (inputs, targets, clean):
+        assert images.shape == (pairs, 3, 96, 96) and images.dtype == torch.float32 and bool(images.isfinite().all())
         assert (source is grey) == bool((images == images[:, :1]).all())
-    for crop in clean[:2] if source is grey else clean[: round(0.1 * pairs)]:  # others may be soft
-        shown = photos
-        if source is grey:  # as Pillow makes it grey, but for rounding
-            images = [Image.fromarray(photo.permute(1, 2, 0).numpy()).convert("L") for photo in photos]
-            shown = [torch.tensor(np.asarray(image)).expand(3, -1, -1) for image in images]
-        everywhere = [photo.unfold(1, 96, 1).unfold(2, 96, 1).flatten(1, 2) for photo in shown]  # (3, places, 96, 96)
-        off = min((places - crop[:, None]).abs().amax((0, 2, 3)).min() for places in everywhere)
-        assert off <= (0.51 if source is grey else 0)
+    assert torch.equal(inputs, again) and torch.equal(targets, draw(0)[1]) and not torch.equal(inputs, draw(1)[0])
 
 
 @pytest.mark.parametrize("source", [grey, correlated])
-def test_people_s_targets_have_less_of_independent_noise_and_are_no_jpegs(source):
-    """Of mid-grey photos, where no noise but the strongest is clamped."""
-    photos = [torch.full((3, 96, 96), 128, dtype=torch.uint8)]
-    (first, one), (again, several) = (source(photos, Run(pairs=800, source=source, targets=n))(0) for n in (1, 9))
+def test_people_s_clean_pictures_are_crops(source, as_drawn):
+    """Grey ones as Pillow makes them, but for rounding. Those of few photons are means of draws, and some are soft."""
+    photos = draw_scenes(3, size=100)
+    _, clean = source(photos, Run(pairs=30, source=source, targets=8))(0, clean=True)
+    parts = parts_of(source, 30)
+    greys = [Image.fromarray(photo.permute(1, 2, 0).numpy()).convert("L") for photo in photos]
+    greys = [torch.tensor(np.asarray(image)).expand(3, -1, -1) for image in greys]
+    kinds = [(parts["independent"], greys, 0.51), (parts["lined"], greys, 0.51)]
+    if source is correlated:
+        kinds.append((parts["independent in colour"], photos, 0))
+    for part, shown, bound in kinds:
+        everywhere = [photo.unfold(1, 96, 1).unfold(2, 96, 1).flatten(1, 2) for photo in shown]  # (3, places, 96, 96)
+        assert len(clean[part])
+        for crop in clean[part]:
+            assert min((places - crop[:, None]).abs().amax((0, 2, 3)).min() for places in everywhere) <= bound
+
+
+@pytest.mark.parametrize("source", [grey, correlated])
+def test_people_s_targets_have_less_of_independent_noise_and_are_no_jpegs(source, as_drawn):
+    """Of mid-grey photos. The strengths are those that are promised."""
+    (first, one), (again, several) = (source(mid_grey(), Run(pairs=250, source=source, targets=n))(0) for n in (1, 9))
+    parts = parts_of(source, 250)
+    photons = parts.pop("photons")
     assert torch.equal(first, again) and (one != one.round()).any()
-    part = slice(416 if source is correlated else 800)  # the others are as `grey` makes them
-    noise = [images[part].float() - 128 for images in (first, one, several)]
+    others = torch.ones(250, dtype=torch.bool)
+    others[photons] = False
+    noise = [images - 128 for images in (first, one, several)]
     before, after = (found.square().mean((1, 2, 3)).sqrt() for found in noise[1:])
-    some = before > 1
-    torch.testing.assert_close(before[some] / 3, after[some], rtol=0.1, atol=0)
-    assert abs(correlation(noise[0], noise[1]).nanmean()) < 0.03  # a JPEG may have none left
-    independent, lined = (80, 368) if source is correlated else (560, 720)
+    torch.testing.assert_close(before[others] / 3, after[others], rtol=0.15, atol=0.1)
+    assert (first == first.round())[others].all() and first[others].min() >= 0 and first[others].max() <= 255
+    assert abs(correlation(noise[0][others], noise[1][others]).nanmean()) < 0.03  # a JPEG may have none left
+    counts = [images[photons] for images in (first, one, several)]
+    means = [images - images.mean((1, 2, 3), keepdim=True) for images in counts]
+    rms = [images.square().mean((1, 2, 3)).sqrt() for images in means]
+    torch.testing.assert_close(rms[0], rms[1], rtol=0.1, atol=0)
+    torch.testing.assert_close(rms[0] / 3, rms[2], rtol=0.1, atol=0)
+    assert abs(correlation(means[0], means[1]).mean()) < 0.03
+
     beside = torch.stack([correlation(noise[1], noise[1].roll(1, axis)) for axis in (2, 3)])
-    both = beside.mean(0)
-    assert both[:independent].abs().max() < 0.1 and both[independent:lined].min() > 0.15
-    along, across = beside[:, lined:].max(0).values, beside[:, lined:].min(0).values
-    assert along.mean() > 0.4 and across.abs().mean() < 0.1
-    assert quantiles(before[:independent], 0.5, 1) == pytest.approx([27, 54], abs=5)  # half and all of 55, nearly
-    assert before[independent:].min() > 0.69 and before[independent:].max() < 25
-    assert quantiles(before[independent:], 0.5)[0] == pytest.approx(4.4, abs=1)  # between 0.7 and 25 by logarithms
+    both, along, across = beside.mean(0), beside.max(0).values, beside.min(0).values
+    promised = {"blurred": (0.7, 60), "lined": (0.7, 40), "developed": (0.5, 60), "coloured": (0.5, 60)}
+    for kind, part in parts.items():
+        kind = kind.removesuffix(" in colour")
+        if kind == "independent":
+            assert both[part].abs().max() < 0.1 and before[part].max() < 111
+            assert quantiles(before[part], 0.5)[0] == pytest.approx(22, abs=8)
+            continue
+        low, high = promised[kind]
+        assert before[part].min() > 0.99 * low and before[part].max() < 1.01 * high
+        if kind != "developed":
+            assert quantiles(before[part].log(), 0.5)[0] == pytest.approx(np.log(low * high) / 2, abs=0.6)
+        if kind == "lined":
+            assert along[part].mean() > 0.35 and across[part].abs().mean() < 0.1
+        else:
+            assert both[part].min() > 0.15
 
 
-@pytest.mark.parametrize("source, share", [(correlated, 0.1 + 0.42 * 0.5 + 0.48 * 0.3), (grey, 0.3)])
-def test_the_share_of_jpegs_is_among_the_inputs_alone(source, share, monkeypatch):
+@pytest.mark.parametrize("source", [grey, correlated])
+def test_noise_is_made_even_by_about_what_it_is(source, as_drawn, monkeypatch):
+    """By one number for an input and its target, which is near the noise's standard deviation in plain pictures; and
+    what the network sees of the noise is that much, around the middle."""
+    run = Run(pairs=300, source=source)
+    inputs, _ = source(mid_grey(), run)(0)
+    sds = torch.cat([sd.flatten() for sd, _ in as_drawn[::2]])
+    for (sd, middle), (same, as_well) in zip(as_drawn[::2], as_drawn[1::2], strict=True):
+        assert torch.equal(sd, same) and torch.equal(middle, as_well)
+    order = [0, 1] if source is grey else [0, 1, 2]
+    assert len(as_drawn) == 2 * len(order) and len(sds) == 300
+    parts = parts_of(source, 300)
+    noise = (inputs - inputs.mean((1, 2, 3), keepdim=True)).square().mean((1, 2, 3)).sqrt()
+    ratios = sds / noise
+    strong = noise > 6
+    for kind, part in parts.items():
+        if kind in ("independent", "photons"):
+            assert quantiles(ratios[part][strong[part] | (kind == "photons")], 0.5)[0] == pytest.approx(0.95, abs=0.25)
+    assert quantiles(ratios[parts["photons"]], 0.05, 0.95) == pytest.approx([0.65, 1.6], rel=0.35)
+    assert sds[: parts["photons"].start].min() > 0.5  # what is faint isn't blown up
+    middles = torch.cat([middle.flatten() for _, middle in as_drawn[::2]])[: parts["photons"].start]
+    assert quantiles(middles, 0, 0.5, 1) == pytest.approx([40, 128, 215], abs=25)
+
+    monkeypatch.setattr(sources, "evened", evened)
+    seen, _ = source(mid_grey(), run)(0)
+    expected = (noise * 25 / sds)[: parts["photons"].stop]
+    found = (seen - seen.mean((1, 2, 3), keepdim=True)).square().mean((1, 2, 3)).sqrt()[: parts["photons"].stop]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("source, share", [(correlated, 0.1 + 0.42 * 0.5 + 0.48 * 0.8 * 0.3), (grey, 0.8 * 0.3)])
+def test_the_share_of_jpegs_is_among_the_inputs_alone(source, share, as_drawn, monkeypatch):
     monkeypatch.setattr(noise, "jpeg", lambda image, quality, subsampling: torch.full_like(image, 3 * subsampling + 1))
     inputs, targets = source(draw_scenes(2, size=96), Run(pairs=300, source=source))(0)
-    flat = inputs.flatten(1).float().std(1) == 0
-    assert flat.float().mean().item() == pytest.approx(share, abs=0.09) and targets.flatten(1).std(1).min() > 5
+    flat = (inputs == inputs[:, :1, :1, :1]).flatten(1).all(1)
+    others = parts_of(source, 300)["photons"].start
+    assert flat.float().mean().item() == pytest.approx(share, abs=0.09) and targets[:others].flatten(1).std(1).min() > 5
     halved = (inputs[flat][:, 0, 0, 0] == 7).float().mean().item()  # 4:2:0
     assert halved == pytest.approx(0.6, abs=0.14)
 
 
-def test_half_of_the_photos_with_correlated_noise_are_soft():
-    run = Run(pairs=500, source=correlated, targets=8)
+def test_half_of_the_photos_with_correlated_noise_are_soft(as_drawn):
+    run = Run(pairs=250, source=correlated)
     photos = [torch.randint(256, (3, 100, 100), dtype=torch.uint8, generator=rng())]
     _, clean = correlated(photos, run)(0, clean=True)
-    soft = (clean != clean.round()).flatten(1).any(1)
-    assert not soft[:50].any() and soft[50:260].float().mean().item() == pytest.approx(0.5, abs=0.1)
+    soft = (clean != clean.round()).flatten(1).any(1)[120:]
+    assert not soft[:25].any() and soft[25:].float().mean().item() == pytest.approx(0.5, abs=0.1)
 
 
-@pytest.mark.parametrize("without", [*SHARES, "soft", "impulses"])
-def test_a_part_of_the_mixture_can_be_left_out(without):
-    run, photos = (
-        Run(pairs=100, source=correlated),
-        [torch.randint(256, (3, 96, 96), dtype=torch.uint8, generator=rng())],
-    )
+@pytest.mark.parametrize("without", [*SHARES, "soft", "impulses", "photons"])
+def test_a_part_of_the_mixture_can_be_left_out(without, as_drawn, monkeypatch):
+    counted, plain = [], sources.few_photons
+    monkeypatch.setattr(sources, "few_photons", lambda *args: counted.append(args[2]) or plain(*args))
+    run = Run(pairs=100, source=correlated)
+    photos = [torch.randint(256, (3, 96, 96), dtype=torch.uint8, generator=rng())]
     noisy, clean = correlated(photos, run, without)(0, clean=True)
     in_colour = (clean != clean[:, :1]).flatten(1).any(1)
     assert len(noisy) == len(clean) == 100
-    share = {"grey": 100, "soft": 52, "impulses": 52}.get(without, 100 - 48 / (1 - SHARES.get(without, 0)))
+    whole = {"grey": 100, "soft": 52, "impulses": 52, "photons": 52}
+    share = whole.get(without, 100 - 48 / (1 - SHARES.get(without, 0)))
     assert in_colour.sum().item() == pytest.approx(share, abs=0.51)
     assert (clean[in_colour] == clean[in_colour].round()).all() == (without == "soft")
+    assert sum(counted) == (0 if without == "photons" else round(0.2 * (100 - in_colour.sum().item())))
+
+
+def test_a_quarter_of_the_crops_is_dark():
+    """To a power p and times s: of half the brightness 2^-p s is left."""
+    crops = torch.full((4000, 1, 2, 3), 127.5)
+    found = darkened(crops, rng())
+    dark = found[:, 0, 0, 0] < 127
+    assert (found == found[:, :, :1, :1]).all() and (found[~dark] == 127.5).all()
+    assert dark.float().mean().item() == pytest.approx(0.25, abs=0.03)
+    octaves = (found[dark][:, 0, 0, 0] / 255).log2()
+    assert octaves.max() < -1 and octaves.min() > -3.5 + np.log2(0.3)
+    assert quantiles(octaves, 0.5)[0] == pytest.approx(-2.25 + np.log2(0.65), abs=0.2)
+
+
+def test_some_crops_show_lines_and_boxes():
+    crops = 10 * torch.rand(1500, 3, 40, 40, generator=rng())
+    found = with_drawings(crops.clone(), rng(1))
+    drawn = (found != crops).flatten(1).any(1)
+    assert drawn.float().mean().item() == pytest.approx(0.08, abs=0.02) and 0 <= found.min() and found.max() <= 255
+    colours = torch.tensor([len(image.flatten(1).T.unique(dim=0)) for image in found[drawn]])
+    plain = colours <= 26  # the ground and 25 boxes
+    assert plain.float().mean().item() == pytest.approx(0.5, abs=0.15) and colours[plain].min() > 5
+    assert torch.equal(found, with_drawings(crops.clone(), rng(1)))
+
+
+def test_a_third_of_the_cameras_sees_the_night():
+    found = rms_of_cameras(20_000, rng())
+    assert found.shape == (20_000, 1, 1, 1) and 0.5 <= found.min() and found.max() <= 60
+    by_day = 2 / 3 * (np.log(10 / 0.5) / np.log(60 / 0.5))  # is below 10
+    assert (found < 10).float().mean().item() == pytest.approx(by_day, abs=0.02)
+    below = 2 / 3 * (np.log(35 / 0.5) / np.log(60 / 0.5)) + 1 / 3 * 0.5
+    assert (found < 35).float().mean().item() == pytest.approx(below, abs=0.02)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_few_photons_have_noise_of_a_standard_deviation_near_1(dark, as_drawn):
+    """Of white pictures, which are no darker to any power, and of grey ones, of which three in four are."""
+    photos = [torch.full((3, 96, 96), 128 if dark else 255, dtype=torch.uint8)]
+    inputs, targets = sources.few_photons(photos, Run(pairs=120, targets=4), 120)(0)
+    assert inputs.shape == (120, 3, 96, 96) and inputs.dtype == torch.float32
+    sds, levels = [images[:, 0].flatten(1).std(1) for images in (inputs, targets)], inputs.mean((1, 2, 3))
+    bright = levels > 4  # some photons, whatever the gain is said to be
+    assert bright.float().mean() > (0.5 if dark else 0.7)
+    assert 0.7 < sds[0][bright].min() and sds[0][bright].max() < 1.5  # gain and read noise are said roughly
+    assert quantiles(sds[0][bright], 0.5)[0] == pytest.approx(1, abs=0.08)
+    torch.testing.assert_close(sds[0] / 2, sds[1], rtol=0.15, atol=0.02)
 
 
 @pytest.mark.parametrize("source", [grey, correlated])
 def test_validation_is_of_the_source_s_own_noise(source, monkeypatch):
     monkeypatch.setattr(experiment, "VALIDATION_CROPS", 6)
     noisy, clean = experiment.validation(draw_scenes(2, size=128), Run(source=source, pairs=2))
-    assert noisy.shape == clean.shape == (6, 3, 96, 96) and noisy.dtype == torch.uint8
-    assert 0.1 < (noisy - to_uint8(clean).float()).square().mean((1, 2, 3)).sqrt().min()
-    assert correlation(noisy - noisy.float().mean((1, 2, 3), True), clean - clean.mean((1, 2, 3), True)).min() > 0.3
+    assert noisy.shape == clean.shape == (6, 3, 96, 96) and noisy.dtype == clean.dtype == torch.float32
+    assert (noisy - clean).square().mean((1, 2, 3)).min() > 1
+    assert correlation(noisy - noisy.mean((1, 2, 3), True), clean - clean.mean((1, 2, 3), True)).min() > 0.2

@@ -7,7 +7,7 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from ..formats.arrays import tensor_of
 from ..noise.correlation import ALIKE, correlation
-from ..noise.estimate import BLOCK, LEAST_SIDE, blocks, deviant, estimate
+from ..noise.estimate import BLOCK, FEW_DEAD, LEAST_SIDE, blocks, deviant, estimate
 from ..noise.ranges import SPAN, empty, seen, unspoilt, without_infinities
 from ..noise.stabilise import MIDDLE, STRENGTH, restored, stabilised
 
@@ -62,9 +62,8 @@ def colours_of(pixels):
 
 
 def with_the_rest(colours, pixels):
-    """The first channels of pixels, denoised, and a last one that is transparency as it was."""
-    colours = colours.to(pixels)
-    return torch.cat([colours, pixels.detach()[len(colours) :]]) if len(pixels) % 2 == 0 else colours
+    """The first channels of pixels, denoised, and a last one that is transparency as it was; in memory of their own."""
+    return torch.cat([colours.to(pixels), pixels.detach()[len(colours) :]])
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -81,10 +80,18 @@ def made_even(models, pixels, progress, strength, noise, repair, whole):
     if len(pixels) > 1 and not seen_together(pixels, noise):
         each = zip(pixels.split(1), map(noise.of, range(len(pixels))), strict=True)
         return torch.cat([made_even(models, one, progress, strength, own, repair, whole) for one, own in each])
-    independent, other = models
     eight, level = pixels.dtype == torch.uint8, max(scale for _, scale in noise.span)
-    if not level:
+    if not level or not strength:
         return pixels
+    if noise.dead > (FEW_DEAD if eight else 0) and (eight or repair):
+        mended = alive(pixels, noise)
+        result = made_even(models, mended, progress, strength, noise._replace(dead=0.0), repair, whole)
+        if strength < 1:
+            places = mended != pixels
+            mixed = pixels[places].double().lerp(result[places].double(), strength)
+            result[places] = (mixed if pixels.is_floating_point() else mixed.round_()).to(pixels.dtype)
+        return result
+    independent, other = models
     level = 1 if eight else level
     if len(pixels) > 1 and not independent.even:
         shown = pixels if eight else seen(pixels.double())[0]
@@ -204,11 +211,18 @@ def without_texture(before, after, level):
 
 
 def alive(picture, noise):
-    """A picture whose dead pixels are as what is around them."""
-    around = unspoilt(picture)
+    """A picture whose dead pixels are as what is around them; in strips, as float64 takes eight times as much."""
+    output, height = picture.clone(), picture.shape[1]
     fits = [(noise.gain[i], noise.floor(i)) for i in range(len(picture))]
-    dead = torch.stack([deviant(*both, *fit) for *both, fit in zip(picture, around, fits, strict=True)])
-    return torch.where(dead & (around != picture), around, picture)
+    for top in range(0, height, STRIP):
+        start = max(top - STRIP // 4, 0)
+        strip = without_infinities(picture[:, start : top + STRIP + STRIP // 4].double())
+        around = unspoilt(strip)
+        dead = torch.stack([deviant(*both, *fit) for *both, fit in zip(strip, around, fits, strict=True)])
+        rows = output[:, top : top + STRIP]
+        inner = (slice(None), slice(top - start, top - start + rows.shape[1]))
+        rows[:] = torch.where((dead & (around != strip))[inner], around[inner].to(picture.dtype), rows)
+    return output
 
 
 def linear(sd, middle):

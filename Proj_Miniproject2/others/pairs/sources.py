@@ -228,7 +228,7 @@ def even_crops(photos, run, noises, rough, jpegs, soft=None, make_grey=False, im
     rough: for each pair, whether its noise can be measured but roughly, as that of all JPEGs. Inputs are of 8 bits
     before they are made even.
     """
-    rough = torch.tensor(rough).view(-1, 1, 1, 1)
+    rough = torch.tensor(rough, dtype=torch.bool).view(-1, 1, 1, 1)
 
     def draw(epoch, clean=False):
         generator = torch.Generator().manual_seed(stream_seed(run, epoch))
@@ -317,8 +317,8 @@ def few_photons(photos, run, pairs):
             return stabilised(counts, gain, (noise * read) ** 2)
 
         inputs, draws = even(), 32 if clean else run.targets
-        targets = sum(even() for _ in range(draws)) / draws
         middle = inputs.mean((1, 2, 3), keepdim=True) + uniform(pairs, -1.5, 1.5, generator)
+        targets = sum(even() for _ in range(draws)) / draws
         return tuple(evened(images, sd, middle).expand(-1, 3, -1, -1) for images in (inputs, targets))
 
     return draw
