@@ -119,7 +119,7 @@ def left_alone(noise, level):
     """What share of the noise is taken: less where it is as faint as a picture's own grain."""
     grain = GRAIN if noise.white else GRAIN_ROUGH if len(noise.sd) == 1 else 0
     grain = GRAIN_TRUSTED if noise.white and min(noise.trusted) >= TRUSTED else grain
-    strength = strength_of(noise)
+    strength = max(strength_of(noise), *noise.lines)
     return 1 - (grain * level / strength) ** 2 if strength > grain * level else 0.0
 
 
