@@ -12,7 +12,7 @@ spec.loader.exec_module(textbook)
 def take_out(patch):
     """Put the textbook's own parts back, by a `pytest.MonkeyPatch` that remembers the better ones."""
     patch.setattr(m.Convolution, "faster", textbook.Convolution.faster)
-    patch.setattr(m.Sequential, "shortcut", textbook.Sequential.shortcut)
+    patch.setattr(m.Sequential, "forward", textbook.Sequential.forward)
     patch.setattr(m.Model, "running", textbook.Model.running)
     patch.setattr(m.Model, "pieces", textbook.Model.pieces)
     patch.setattr(m.Model, "Training", m.Training)

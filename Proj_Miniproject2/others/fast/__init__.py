@@ -1,8 +1,8 @@
-"""Convolutions in less time: `faster` is for `model.Convolution.faster`, `shortcut` for `model.Sequential.shortcut`,
+"""Convolutions in less time: `faster` is for `model.Convolution.faster`, `forward` for `model.Sequential.forward`,
 `running` and `pieces` for `model.Model`'s."""
 
 from .convolution import faster, running
 from .pieces import pieces
-from .prediction import shortcut
+from .prediction import forward
 
-__all__ = ["faster", "pieces", "running", "shortcut"]
+__all__ = ["faster", "forward", "pieces", "running"]

@@ -1,17 +1,21 @@
-"""Prediction by whole rows of modules, where nothing is kept for backward: `shortcut` is for `model.Sequential`.
+"""Prediction by whole rows of modules, where nothing is kept for backward: `forward` is for `model.Sequential`.
 
 A convolution does what follows it as well, part by part while that is in the processor's cache: the ReLU, or the sum
 with what goes round a branch, in whose place it is written if nobody else has that. What the next convolution would
 round to bfloat16 anyway is handed on so. Nothing is computed otherwise than by the modules one by one, to the last bit.
 """
 
-from ...model import Convolution, ReLU, Sequential, Skip
+from ...model import Convolution, ReLU, Sequential, Skip, keeping
 from .convolution import Fast
 
 
-def shortcut(row, input):
-    """What a `Sequential` makes of its input (N, C, H, W); None for another one, which is for `forward`."""
-    return through(flattened(row), input.detach())[0] if input.dim() == 4 else None
+def forward(row, input):
+    """As `Sequential.forward`: (N, C, H, W) go through whole rows of modules where nothing is kept."""
+    if not keeping.get() and input.dim() == 4:
+        return through(flattened(row), input.detach())[0]
+    for module in row:
+        input = module.forward(input)
+    return input
 
 
 def flattened(modules):
