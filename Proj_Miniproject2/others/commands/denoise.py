@@ -15,11 +15,13 @@ named at the end; the others are done, and the exit status is 1. Files that syst
 Thumbs.db, .DS_Store, desktop.ini) are passed over.
 """
 
+import math
 import time
 import warnings
 from collections import Counter
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from ...model import check_int
@@ -28,6 +30,7 @@ from ..api.denoising import check_made_even, check_strength
 from ..api.measuring import noise_in, rounding_costs
 from ..api.way import denoise_array
 from ..api.weights import chosen
+from ..fast.machine import in_threads
 from ..formats import PLAIN, Options
 from ..formats.files import Incomplete, check_outputs, whole_path
 from ..formats.folders import is_sidecar
@@ -44,6 +47,8 @@ REMARKS = {  # of so many pictures
     "small": "of {} the noise can't be measured, as they have less than 16 x 16 pixels: the network guessed it",
     "coarse": "of {} the noise is hardly coarser than a step, to which they are rounded: see --dtype float32",
 }
+
+SMALL = 2**18  # pixels of a page: such pages are shared out to threads, of larger ones the tiles are
 
 # What a copy of a zarr that was begun may differ in from the run that goes on with it.
 ELSEWHERE = {"command", "images", "out", "compare", "overwrite", "resume", "quality", "developed"}
@@ -66,8 +71,11 @@ def denoise_picture(models, picture, output, progress, args):
             remarks.add("small")
         return result
 
+    pages = picture.pages()
+    first = next(pages)
+    share = map if math.prod(first.shape[:2]) > SMALL else partial(in_threads, number=picture.count())
     with whole_path(output) as new:
-        picture.write(map(denoised, picture.pages()), new)
+        picture.write(share(denoised, chain([first], pages)), new)
     return remarks
 
 

@@ -9,7 +9,8 @@ from .machine import in_threads
 
 
 def pieces(model, test_input, progress=iter):
-    """As the textbook's, but in tiles of one size, and each by a thread that multiplies alone; on a GPU one by one."""
+    """As the textbook's, but in tiles of one size, and each by a thread that multiplies alone. On a GPU they go one by
+    one, and a single one has all threads in its products."""
     n, _, height, width = test_input.shape
     batch = max(1, model.BATCH_PIXELS // math.prod(model.on_grid(min(n, model.SIDE)) for n in (height, width)))
     places = list(product(range(0, n, batch), tiles(model, height), tiles(model, width)))
@@ -21,7 +22,7 @@ def pieces(model, test_input, progress=iter):
         images = model.prepared(test_input[first : first + batch, :, rows, columns])
         return predicting.copy().run(model.denoise, images)[:, :, inner_rows, inner_columns].mul_(255)
 
-    share = map if model.device.type == "cuda" else in_threads
+    share = map if model.device.type == "cuda" or len(places) == 1 else in_threads
     with model.running(frozen=True):
         for (first, (*_, rows), (*_, columns)), piece in zip(progress(places), share(made, places), strict=True):
             yield (slice(first, first + batch), slice(None), rows, columns), piece
