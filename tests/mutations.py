@@ -112,7 +112,16 @@ BY_FILE = {
         ("self.dtype, self.tile)", "self.dtype)", "fast -k take_its_tiles"),
         ("-(-span // tile) * (tile", "-(-span // tile) + (tile", "fast -k fewest"),
     ],
+    "others/fast/pieces.py": [
+        ("(cells - 2 * halo) / n) + 2 * halo", "(cells - 2 * halo) / n) + halo", "pieces -k tiles"),
+        ("inner_rows, inner_columns].mul_", "inner_rows, inner_columns.start :].mul_", "pieces -k textbooks"),
+    ],
+    "others/fast/prediction.py": [
+        ("over=own and apart", "over=apart", "pieces -k one_by_one"),
+        ("output.clamp_(min=0) if relu", "output if relu", "pieces -k one_by_one"),
+    ],
     "others/fast/machine.py": [
+        ("        torch.set_num_threads(1)\n", "        pass\n", "pieces -k alone"),
         ("0.7 * exact", "1.4 * exact", "fast -k auto"),
         ("*_, last =", "last, *_ =", "fast -k large_blocks"),
     ],

@@ -24,7 +24,7 @@ def add_views(parser):
         "--views",
         type=int,
         choices=(1, 2, 4, 8),
-        help="Take the mean over so many of the picture's eight symmetries (unet 8, photo and camera 2): each costs "
+        help="Take the mean over so many of the picture's eight symmetries (unet 8, photo and camera 1): each costs "
         "the same time again, and brings less than the one before.",
     )
 
