@@ -133,18 +133,18 @@ def test_blurs_lie_in_every_direction_and_are_of_every_size():
     power = power / power[:, :1, :1]
     slants, upright = power[:, 5, 5] / power[:, -5, 5], power[:, 7, 0] / power[:, 0, 7]
     for ratios in (slants.log(), upright.log()):
-        assert abs(ratios.mean()) < 0.03 and ratios.std() > 0.05
+        assert abs(ratios.mean()) < 4 * ratios.std() / len(ratios) ** 0.5 and ratios.std() > 0.05
     assert power[:, 8, 0].min() < 0.3 and power[:, 8, 0].max() > 0.9
 
 
 def test_correlations_are_those_that_are_promised():
     """Over pixels and channels. Cameras have 0.6 to 0.85 with the next pixel, 0.2 to 0.5 with that after it, 0.1 to 0.3
     at a distance of four, and 0.3 to 0.8 between channels."""
-    clean = torch.full((300, 3, 64, 64), 128.0)
+    clean = torch.full((300, 3, 128, 128), 128.0)
     found = {kind: kind(clean, ones(300), rng()) for kind in (blurred_noise, coloured_noise, developed_noise)}
     assert quantiles(with_pixels_beside(found[developed_noise], 1), 0.05, 0.95) == pytest.approx([0.4, 0.8], abs=0.06)
     for kind in (blurred_noise, coloured_noise):
-        for distance, low, high in ((1, 0.5, 0.9), (2, 0.1, 0.7), (4, 0, 0.4)):
+        for distance, low, high in ((1, 0.5, 0.95), (2, 0.15, 0.83), (4, 0, 0.6), (8, 0, 0.3)):
             found_here = quantiles(with_pixels_beside(found[kind], distance), 0.1, 0.9)
             assert found_here == pytest.approx([low, high], abs=0.07), (kind, distance)
     pairs = (0, 1), (0, 2), (1, 2)

@@ -57,7 +57,7 @@ class Noise(NamedTuple):
     """The noise of a picture, or of all pages of a stack. For each of its channels, as tuples:
 
     gain, offset, read_noise: the variance is gain (value - offset) + read_noise^2, in the picture's units. The offset
-        is 0, or what was said, or where that leaves no variance, the value at which it is none
+        is 0, or what was said, or where that can't be, the value at which the variance is none, or the darkest
     sd: the standard deviation over the whole picture
     span: (low, scale), between what the values lie, and a 175th of it, see `ranges.found`; a scale of 0 if they are
         the same nearly everywhere
@@ -181,8 +181,20 @@ def of_channel(parts, gain, read_noise, offset):
         result = fitted(gathered(finite, told), gain, read_noise, offset)
     shown = torch.cat([c[~b] for c, b in zip(calm, blank, strict=True)])
     span = found(shown[None, None]) if len(shown) else (0, 0)
+    if offset is None:
+        result |= off_set(result, span[0])
     blank = [b | ~part.isfinite() for b, part in zip(blank, parts, strict=True)]
     return result | {"span": span, "saturated": saturated, "empty": share(blank), "dead": share(dead)}
+
+
+def off_set(result, darkest):
+    """Another offset and read noise than those of an offset of 0, where the `darkest` value lies far below that."""
+    gain, offset, read_noise = (result[name] for name in ("gain", "offset", "read_noise"))
+    if not gain or darkest >= offset - DEVIANT * read_noise:
+        return {}
+    floor = read_noise**2 - gain * offset
+    offset = max(darkest, -floor / gain)
+    return {"offset": offset, "read_noise": max(floor + gain * offset, 0) ** 0.5}
 
 
 def holes(picture):

@@ -127,8 +127,8 @@ def blurred(noise, generator, blurs=BLURS):
 
     It is the sum of three Gaussian blurs, each of any weight, stretched by up to exp(0.4) in any direction, with a
     standard deviation log-uniform between the two of `blurs`; a blur's root counts, as wide ones are weak. The image
-    goes on periodically. Of those of BLURS eight in ten correlate by 0.5 to 0.9 with the next pixel, by 0.1 to 0.7
-    with that after it, and by 0 to 0.4 at a distance of four.
+    goes on periodically. Of those of BLURS eight in ten correlate by 0.5 to 0.95 with the next pixel, by 0.15 to
+    0.85 with that after it, by 0 to 0.6 at a distance of four, and by 0 to 0.3 at one of eight.
     """
     n, _, height, width = noise.shape
     rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
