@@ -362,7 +362,7 @@ def line(levels, variances, gain=None, read_noise=None, offset=None):
 
 
 def between_channels(pictures):
-    """The correlation of the noise of neighbouring channels, in the calmest blocks of pictures (C, H, W); 0 for a
+    """The correlation of the noise of neighbouring channels, in the calmer half of the blocks of pictures (C, H, W); 0 for a
     single one."""
     if len(pictures[0]) < 2:
         return 0.0
@@ -379,7 +379,7 @@ def between_channels(pictures):
     if not products.shape[1]:
         return 0.0
     own, both = products[: len(pictures[0])], products[len(pictures[0]) :]
-    calm = own.sum(0).argsort()[: max(LEAST_IN_CLASS, int(CALM * own.shape[1]))]
+    calm = own.sum(0).argsort()[: max(LEAST_IN_CLASS, own.shape[1] // 2)]  # fewer would be those that share little
     own, both = own[:, calm].mean(1), both[:, calm].mean(1)
     return (both / (own[:-1] * own[1:]).sqrt().clamp(min=1e-300)).mean().item()
 
