@@ -362,8 +362,8 @@ def line(levels, variances, gain=None, read_noise=None, offset=None):
 
 
 def between_channels(pictures):
-    """The correlation of the noise of neighbouring channels, in the calmer half of the blocks of pictures (C, H, W); 0 for a
-    single one."""
+    """The correlation of the noise of neighbouring channels, in the calmer half of the blocks of pictures (C, H, W); 0
+    for a single channel."""
     if len(pictures[0]) < 2:
         return 0.0
     products = []
