@@ -417,7 +417,9 @@ def test_24_megapixels_in_a_gigabyte(way, tmp_path):
         import resource
         import sys
         from pathlib import Path
+        from types import SimpleNamespace
         from Proj_Miniproject2.others.commands.denoise import compare, denoise_picture
+        from Proj_Miniproject2.others.formats import PLAIN
         from Proj_Miniproject2.others.formats.opening import open_picture
         from Proj_Miniproject2.others.networks import PhotoUNet
 
@@ -425,8 +427,9 @@ def test_24_megapixels_in_a_gigabyte(way, tmp_path):
         model.range, model.seen, model.even = None, None, sys.argv[3] == "even"
         next(picture.pages())
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        denoise_picture([model] * 2, picture, output, lambda tiles: tiles[20:22], 1)
-        compare(picture, output)
+        asked = SimpleNamespace(strength=1, repair=False, gain=None, read_noise=None, offset=None)
+        denoise_picture([model] * 2, picture, output, lambda tiles: tiles[20:22], asked)
+        compare(picture, output, PLAIN)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """
     image = Image.linear_gradient("L").resize((6000, 4000)).convert("RGB")

@@ -233,10 +233,11 @@ EXAMPLES = {
     ),
     "mrc": Example(
         Mrc, ".mrc", write_mrc, read_mrc, ("<f4", "i1", "<i2", "<u2", "<f2", ">f4", ">i2"), True, (0,), about_mrc,
+        floats=True,
     ),
     "nifti": Example(
         Nifti, ".nii", write_nifti, read_nifti, ("<f4", "u1", "i1", "<i2", "<u2", ">i4", ">f8"), True, (0,),
-        about_nifti,
+        about_nifti, floats=True,
     ),
     "nifti, packed": Example(Nifti, ".nii.gz", write_nifti, read_nifti, ("<f4", ">i2"), True, (0,), about_nifti),
     "dicom": Example(

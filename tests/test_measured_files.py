@@ -387,6 +387,23 @@ def promising(path):
         archive.writestr("a.npy", file.getvalue() + bytes(10**6))
 
 
+def test_floats_for_integers(tmp_path, capsys):
+    """Unrounded; a PNG takes none."""
+    array = values(2, 31, 20)
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", array)
+    tifffile.imwrite(tmp_path / "in" / "b.tif", array, ome=True, photometric="minisblack", metadata={"axes": "ZYX"})
+    (tmp_path / "in" / "c.png").write_bytes(imagecodecs.png_encode(array[0]))
+    printed = refused(capsys, lambda: run(tmp_path, "--dtype", "float32"), 1)
+    assert "c.png: would hold no floats: --dtype float32 goes with Npy" in printed and "1 of 3" in printed
+    wanted = expected(array.astype(float)).astype("float32")
+    with tifffile.TiffFile(tmp_path / "out" / "b.tif") as tiff:
+        assert 'Type="float"' in tiff.ome_metadata and tiff.series[0].dtype == np.float32
+        found = tiff.asarray()
+    assert np.array_equal(found, wanted) and np.array_equal(np.load(tmp_path / "out" / "a.npy"), wanted)
+    assert (wanted % 1).any()
+
+
 def damaged(path):
     tifffile.imwrite(path, values(3, 31, 20), photometric="minisblack", compression="zlib")
     with tifffile.TiffFile(path) as tiff:

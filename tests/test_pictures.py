@@ -10,6 +10,7 @@ import zlib
 import imagecodecs
 import numpy as np
 import pytest
+import torch
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, features
 
 from Proj_Miniproject2.model import Model
@@ -453,13 +454,45 @@ def test_what_is_denoised_but_cannot_be_compared(weights, tmp_path, capsys):  # 
     assert "wide.webp: is denoised, but not compared: 16400 x 1 pixels are too large for a WEBP" in printed
 
 
-def test_names_that_are_too_long_are_found_out_before_any_work(weights, tmp_path, capsys):  # noqa: F811
+def test_an_output_that_cannot_be_written_stops_no_others(weights, tmp_path, capsys):  # noqa: F811
+    """Of a name that is too long, or of a folder's; it is found out before any work if there is nothing else."""
     name = "a" * 251 + ".png"
-    smooth().save(tmp_path / name)
-    call = lambda: run(weights, tmp_path / name, "--out", tmp_path / "out", "--compare")  # noqa: E731
-    assert "File name too long" in refused(capsys, call, 2) and not (tmp_path / "out").exists()
-    run(weights, tmp_path / name, "--out", tmp_path / "out")
-    assert os.listdir(tmp_path / "out") == [name]
+    for other in (name, "b.png", "c.png"):
+        smooth().save(tmp_path / other)
+    call = lambda *files: run(weights, *files, "--out", tmp_path / "out", "--compare")  # noqa: E731
+    assert "File name too long" in refused(capsys, lambda: call(tmp_path / name), 2) and not (tmp_path / "out").exists()
+    (tmp_path / "out" / "c.png").mkdir(parents=True)
+    printed = refused(capsys, lambda: call(*(tmp_path / other for other in (name, "b.png", "c.png"))), 1)
+    lines = printed.splitlines()
+    assert "2 of 3 pictures failed" in lines[0] and len(lines) == 3
+    assert lines[1].startswith(f"{tmp_path / name}: ") and "File name too long" in lines[1]
+    assert lines[2].startswith(f"{tmp_path}/c.png: ") and "is a folder" in lines[2]
+    assert names(tmp_path / "out") == ["b-compare.png", "b.png"]
+    run(weights, tmp_path / name, "--out", tmp_path / "new")
+    assert os.listdir(tmp_path / "new") == [name]
+
+
+def test_no_strength_leaves_every_byte(tmp_path):
+    """By a network that changes all; but what is another kind of file, or of another quality, is written anew."""
+    torch.manual_seed(0)
+    UNet().save_weights(tmp_path / "random.pth")
+    smooth().save(tmp_path / "a.jpg", quality=30)
+    smooth().save(tmp_path / "b.tif", compression="jpeg")
+    np.save(tmp_path / "c.npy", np.asfortranarray(pixels()))
+    smooth().save(tmp_path / "d.gif")
+    (tmp_path / "e.png").write_text("no picture")
+    files = sorted(path for path in tmp_path.iterdir() if path.suffix not in (".pth", ".png"))
+    call = lambda out, *options: run(tmp_path / "random.pth", *files, "--out", tmp_path / out, *options)  # noqa: E731
+    call("out", "--strength", 0)
+    for path in files[:3]:
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+    with Image.open(tmp_path / "out" / "d.png") as after, Image.open(files[3]) as before:
+        assert equal(after, before)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "random.pth", tmp_path / "e.png", "--out", tmp_path / "bad", "--strength", 0)
+    assert not os.listdir(tmp_path / "bad")
+    run(tmp_path / "random.pth", files[0], "--out", tmp_path / "anew", "--strength", 0, "--quality", 90)
+    assert (tmp_path / "anew" / "a.jpg").read_bytes() != files[0].read_bytes()
 
 
 def test_resume_does_what_is_missing(weights, tmp_path, capsys, monkeypatch):  # noqa: F811

@@ -16,6 +16,7 @@ Thumbs.db, .DS_Store, desktop.ini) are passed over.
 """
 
 import math
+import shutil
 import time
 import warnings
 from collections import Counter
@@ -94,15 +95,27 @@ def opened(file, options, mosaic):
     picture = open_picture(file, options)
     if mosaic:
         return Mosaic(picture, colours_of(mosaic))
-    if not isinstance(picture, Zarr) and is_mosaic(next(picture.pages())):
+    if not isinstance(getattr(picture, "picture", picture), Zarr) and is_mosaic(next(picture.pages())):
         text = "seems to be a mosaic of a sensor's colours, of which the network sees the pattern, not the picture"
         warnings.warn(f"{file} {text}: see --mosaic", stacklevel=2)
     return picture
 
 
-def compare(picture, output):
-    """Write the pages of a picture beside those of `output`, which was made of it."""
-    pages = zip(getattr(picture, "shown", picture.pages)(), open_picture(output).pages(), strict=True)
+def is_copy(args, file, options):
+    """Whether nothing that was asked for changes a file."""
+    changes = args.strength or args.repair or args.quality or args.dtype
+    return not changes and name_out(file, options) == file
+
+
+def copy(file, output):
+    """Leave all of a picture as it is, to the last byte."""
+    with whole_path(output) as new:
+        shutil.copytree(file, new) if file.is_dir() else shutil.copyfile(file, new)
+
+
+def compare(picture, output, options):
+    """Write the pages of a picture beside those of `output`, which was made of it with these options."""
+    pages = zip(getattr(picture, "shown", picture.pages)(), open_picture(output, options).pages(), strict=True)
     with whole_path(compared(output)) as new:
         picture.write((side_by_side(*both) for both in pages), new, twice=True)
 
@@ -182,6 +195,16 @@ def add_arguments(parser):
         help="What RAW files are developed to (%(default)s, of 16 bits).",
     )
     parser.add_argument(
+        "--dtype",
+        choices=("float32",),
+        help="Write floats, not the integers that came: what is finer than a step isn't rounded away.",
+    )
+    parser.add_argument(
+        "--channels",
+        action="store_true",
+        help="The last axis of .npy and .npz is of channels, however many: each is denoised by itself.",
+    )
+    parser.add_argument(
         "--mosaic",
         choices=PATTERNS,
         help="The pictures are mosaics of a sensor's colours, as cameras for one shot in colour write them to FITS and "
@@ -216,8 +239,8 @@ def add_arguments(parser):
 
 
 def prepared(args, models, options):
-    """What there is to do, once nothing speaks against it: a dict {output: input}, the outputs that are there already,
-    and a line for what of the folders can't be read."""
+    """What there is to do, once nothing speaks against it: a dict {output: input}; the outputs that are there already;
+    a line for what of the folders can't be read, and for each whose output can't be written; how many the first are."""
     jobs, errors = plan(args.images, args.out, args.compare, options)
     if not jobs and not errors:
         raise ValueError("there is no picture to denoise")
@@ -226,11 +249,30 @@ def prepared(args, models, options):
             raise ValueError(f"{args.out} lies in {file}, which is an input: it would be overwritten")
     wanted = [path for output in jobs for path in targets(output, args.compare)]
     there = {path for path in wanted if args.resume and path.exists()}
-    missing = [path for path in wanted if path not in there]
     read = [*jobs.values(), *(args.weights or model.PRETRAINED for model in models)]
     as_folders = {path for output, file in jobs.items() if file.is_dir() for path in targets(output, args.compare)}
-    check_outputs(missing, read, args.overwrite, there, make_folders=True, whole_folders=as_folders)
-    return jobs, there, [f"{error.filename}: {error.strerror}" for error in errors]
+
+    def check(outputs, read=()):
+        """That all targets of these can be written."""
+        asked = [path for output in outputs for path in targets(output, args.compare)]
+        missing = [path for path in asked if path not in there]
+        check_outputs(missing, read, args.overwrite, there, make_folders=True, whole_folders=as_folders)
+
+    unwritable = {}
+    try:
+        check(jobs, read)
+    except FileExistsError:  # which is meant for all
+        raise
+    except OSError:
+        for output in jobs:
+            try:
+                check([output])
+            except OSError as error:
+                unwritable[output] = error
+        check([output for output in jobs if output not in unwritable] or jobs, read)
+    named = [f"{error.filename}: {error.strerror}" for error in errors]
+    named += [f"{jobs.pop(output)}: {error}" for output, error in unwritable.items()]
+    return jobs, there, named, len(errors)
 
 
 def main(args):
@@ -238,16 +280,16 @@ def main(args):
     if args.quality is not None:
         check_int("quality", args.quality, 1, 100)
     check_strength(args.strength)
-    options = Options(quality=args.quality, jpeg=args.developed == "jpeg")
+    options = Options(args.quality, jpeg=args.developed == "jpeg", dtype=args.dtype, channels=args.channels)
     known, remarks = known_of(args), Counter()
     models = chosen(args.network, args.weights, args.views)
     check_made_even(models, args.repair or any(value is not None for value in known.values()))
-    jobs, there, unread = processes.from_first(partial(prepared, args, models, options))
+    jobs, there, named, unread = processes.from_first(partial(prepared, args, models, options))
     number, several = processes.rank(), processes.processes()
-    together = {output: file for output, file in jobs.items() if file.is_dir() and not args.mosaic}
+    together = {output: file for output, file in jobs.items() if file.is_dir() and not (args.mosaic or args.dtype)}
     alone = [job for job in jobs.items() if job[0] not in together][number::several]
     todo = [job for job in (*alone, *together.items()) if not there.issuperset(targets(job[0], args.compare))]
-    failed = [*unread] if number == 0 else []
+    failed = [*named] if number == 0 else []
     for output, file in progress(todo, desc="denoise", unit="picture"):
         so_far, mine = "", number == 0 or output not in together
         try:
@@ -257,7 +299,10 @@ def main(args):
                 picture = opened(file, options, args.mosaic)
             check_not_bent(file, known)
             if output not in there:
-                if output in together:
+                if is_copy(args, file, options):
+                    if mine:
+                        copy(file, output)
+                elif output in together:
                     denoise_array_by_blocks(models, picture, output, bar, args)
                 else:
                     remarks.update(denoise_picture(models, picture, output, bar, args))
@@ -265,7 +310,7 @@ def main(args):
             if name_out(file, options) != file:
                 others.add((output.suffix, ending_of(file).lower()))
             if args.compare and compared(output) not in there and mine:
-                compare(picture, output)
+                compare(picture, output, options)
         except ImportError:  # an extra is missing
             raise
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
@@ -280,7 +325,7 @@ def main(args):
         print(REMARKS[remark].format(number))
     if failed:
         things = "pictures and folders" if unread else "pictures"
-        raise Incomplete(f"{len(failed)} of {len(jobs) + len(unread)} {things} failed:\n" + "\n".join(failed))
+        raise Incomplete(f"{len(failed)} of {len(jobs) + len(named)} {things} failed:\n" + "\n".join(failed))
 
 
 def closing_line(done, seconds, kinds, complete):

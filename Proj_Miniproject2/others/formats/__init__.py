@@ -5,6 +5,7 @@ but `files`, which all rooms use. A format is a class in a file of its own, and 
 file, a line in `opening.FORMATS`, and examples in tests/test_formats.py. It answers:
 
     ENDINGS, FOLDERS        the endings of its files, and of folders that are one picture: lower case, with the dot
+    FLOATS                  whether its files may hold floats where they had integers, see `write`
     AS                      the endings of those that come out as another kind of file: {".gif": ".png"}
     is_mine(path, head)     static: whether a file is of this kind, by its first bytes (opening.HEAD of them), or else
                             by its ending; of a folder `head` is b"". It is cheap, and raises nothing
@@ -33,6 +34,7 @@ class Options(NamedTuple):
 
     quality: int | None = None  # of JPEG and lossy WebP, from 1 to 100
     jpeg: bool = False  # what RAW files are developed to, instead of a TIFF
+    dtype: str | None = None  # "float32" for files of floats, whatever came
     channels: bool = False  # whether the last axis of NumPy's arrays is of channels, each a page of its own
 
 

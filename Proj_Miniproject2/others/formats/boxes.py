@@ -29,6 +29,7 @@ class DeepBoxes:
     """One page of 10 or 12 bits a value, as those of 16 that PNGs have."""
 
     ENDINGS, FOLDERS, AS = set(), set(), {}  # those of `Picture`
+    FLOATS = False
 
     @staticmethod
     def is_mine(path, head):

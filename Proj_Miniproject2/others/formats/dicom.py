@@ -26,6 +26,7 @@ class Dicom:
     """
 
     ENDINGS, FOLDERS, AS = {".dcm"}, set(), {}
+    FLOATS = False
 
     @staticmethod
     def is_mine(path, head):

@@ -60,6 +60,7 @@ class Fits:
     and BZERO go on scaling; where BZERO makes unsigned ones of them, as these. BLANK is no measurement."""
 
     ENDINGS, FOLDERS, AS = {".fits", ".fit", ".fts", ".fz", ".fits.gz"}, set(), {}
+    FLOATS = False
 
     @staticmethod
     def is_mine(path, head):

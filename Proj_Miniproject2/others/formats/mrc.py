@@ -6,6 +6,7 @@ from .extras import check_extra
 from .streams import Source, made_by
 
 PLACE, MAGIC = 208, b"MAP"  # in the header
+OF_FLOATS = 2
 REFUSED = {3: "of complex numbers", 4: "of complex numbers", 16: "of colours", 101: "of 4 bits a value"}  # by mode
 IMOD, STAMP, SIGNED = 1146047817, 40, 1  # IMOD's mark in the header, where in `extra2`, and the flag behind it
 LABELS = 10
@@ -15,6 +16,7 @@ class Mrc:
     """All sections of an image, a stack, a volume or a stack of volumes, one page each."""
 
     ENDINGS, FOLDERS, AS = {".mrc", ".mrcs", ".map", ".rec", ".st"}, set(), {}
+    FLOATS = True
 
     @staticmethod
     def is_mine(path, head):
@@ -73,7 +75,9 @@ class Mrc:
     def write(self, pages, path, twice=False, dtype=None):
         import numpy as np
 
-        header, seen = self.header.copy(), Statistics()
+        header, seen, new = self.header.copy(), Statistics(), self.dtype
+        if dtype:
+            header.mode, new = OF_FLOATS, np.dtype(dtype).newbyteorder(header.mode.dtype.byteorder)
         if twice:
             for key in ("nx", "mx"):
                 header[key] *= 2
@@ -88,7 +92,7 @@ class Mrc:
             source.copy(self.dtype.itemsize * math.prod(self.shape))
             for page in pages:
                 seen.add(page)
-                file.write(np.ascontiguousarray(page, self.dtype).tobytes())
+                file.write(np.ascontiguousarray(page, new).tobytes())
             file.write(source.rest())
             header.dmin, header.dmax, header.dmean, header.rms = seen.low, seen.high, seen.mean, seen.deviation()
             file.seek(0)

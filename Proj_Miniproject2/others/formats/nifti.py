@@ -16,6 +16,7 @@ class Nifti:
     are neighbours along X are neighbours in the file, too."""
 
     ENDINGS, FOLDERS, AS = {".nii", ".nii.gz"}, set(), {}
+    FLOATS = True
 
     @staticmethod
     def is_mine(path, head):
@@ -72,13 +73,17 @@ class Nifti:
         if twice:
             header["dim"][1] *= 2
         header["descrip"] = described(bytes(header["descrip"].tobytes()))
+        new = self.dtype
+        if dtype:
+            new = np.dtype(dtype).newbyteorder(header.endianness)
+            header.set_data_dtype(new)
         with Source(self.path) as source, written(path, source.packed) as file:
             source.copy(len(header.binaryblock))
             file.write(header.binaryblock)
             source.copy(self.start - len(header.binaryblock), file)  # with the extensions
             source.copy(self.dtype.itemsize * math.prod(self.shape))
             for page in pages:
-                file.write(np.ascontiguousarray(page, self.dtype).tobytes())
+                file.write(np.ascontiguousarray(page, new).tobytes())
             file.write(source.rest())
 
 

@@ -53,6 +53,7 @@ class Npy:
     """An array, see `Blocks`."""
 
     ENDINGS, FOLDERS, AS = {".npy"}, set(), {}
+    FLOATS = True
 
     @staticmethod
     def is_mine(path, head):
@@ -91,6 +92,7 @@ class Npz:
     tables of places are, stay as they are, byte for byte."""
 
     ENDINGS, FOLDERS, AS = {".npz"}, set(), {}
+    FLOATS = True
 
     @staticmethod
     def is_mine(path, head):

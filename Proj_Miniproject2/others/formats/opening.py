@@ -4,6 +4,7 @@ from . import PLAIN
 from .boxes import DeepBoxes
 from .dicom import Dicom
 from .fits import Fits
+from .floating import Floating
 from .folders import paths_in
 from .mrc import Mrc
 from .nifti import Nifti
@@ -35,7 +36,10 @@ def open_picture(path, options=PLAIN):
     head = head_of(path)
     for kind in FORMATS:
         if kind.is_mine(path, head):
-            return kind(path, options)
+            if options.dtype and not kind.FLOATS:
+                able = ", ".join(kind.__name__ for kind in FORMATS if kind.FLOATS)
+                raise ValueError(f"would hold no floats: --dtype {options.dtype} goes with {able}")
+            return Floating(kind(path, options), options.dtype) if options.dtype else kind(path, options)
     raise ValueError(
         way_out(path.suffix) or f"is no picture of the kinds {', '.join(KINDS)}: export it as one of these"
     )

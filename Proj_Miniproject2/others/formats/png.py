@@ -16,6 +16,7 @@ class Png:
     """One page of 16 bits a value."""
 
     ENDINGS, FOLDERS, AS = {".png"}, set(), {}
+    FLOATS = False
 
     @staticmethod
     def is_mine(path, head):

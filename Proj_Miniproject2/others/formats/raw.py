@@ -24,6 +24,7 @@ class Raw:
 
     ENDINGS = frozenset(".dng .cr2 .cr3 .nef .arw .raf .orf .rw2".split())
     FOLDERS, AS = frozenset(), dict.fromkeys(ENDINGS, ".tif")
+    FLOATS = False
 
     @staticmethod
     def is_mine(path, head):

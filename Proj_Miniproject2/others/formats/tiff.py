@@ -52,6 +52,7 @@ class Tiff:
     """
 
     ENDINGS, FOLDERS, AS = {".tif", ".tiff"}, set(), {}
+    FLOATS = True
 
     @staticmethod
     def is_mine(path, head):

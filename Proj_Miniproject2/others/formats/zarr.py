@@ -71,6 +71,7 @@ class Zarr:
     """
 
     ENDINGS, FOLDERS, AS = frozenset(), frozenset({".zarr"}), {}
+    FLOATS = True
 
     @staticmethod
     def is_mine(path, head):
