@@ -287,6 +287,16 @@ def test_other_dtypes_are_taken_where_their_values_fit():
     assert torch.equal(denoise(torch.tensor(bools[0])), torch.tensor(found[0]))
 
 
+@pytest.mark.parametrize("dtype", ["float32", np.float32, torch.float32])
+def test_floats_for_integers(dtype):
+    noisy = measured(height=40, width=50).astype(np.uint16)
+    expected = denoise(noisy.astype(float)).astype(np.float32)
+    found = denoise(noisy, dtype=dtype)
+    assert found.dtype == np.float32 and np.array_equal(found, expected) and (found % 1).any()
+    tensor = denoise(torch.tensor(noisy).movedim(2, 0), dtype=dtype)
+    assert tensor.dtype == torch.float32 and np.array_equal(tensor.movedim(0, 2), expected)
+
+
 def test_what_can_be_read_as_an_array_is_one():
     """As dask, zarr and others have it."""
 
@@ -301,6 +311,8 @@ BAD = {
     "a list": ([[1, 2], [3, 4]], {}, "a NumPy array, a tensor or a Pillow image, got list"),
     "complex": (np.zeros((5, 5), complex), {}, "got complex128"),
     "64 bits": (np.full((5, 5), 2**40), {}, "has values from 1099511627776 to 1099511627776 in int64"),
+    "float16": (np.zeros((9, 9)), {"dtype": "float16"}, "dtype should be float32, got float16"),
+    "floats in an image": (Image.new("L", (9, 9)), {"dtype": "float32"}, "dtype goes with arrays and tensors"),
     "a path": ("x.tif", {}, "got the path x.tif: read it first"),
     "another path": (Path("x.tif"), {}, "got the path x.tif: read it first"),
     "objects": (np.zeros((5, 5), object), {}, "got object"),

@@ -13,7 +13,7 @@ from .way import colours_of, denoise_array, denoise_pixels
 from .weights import chosen
 
 
-def denoise(picture, *, weights=None, strength=1, pages=False, noise=None, repair=False):
+def denoise(picture, *, weights=None, strength=1, pages=False, noise=None, repair=False, dtype=None):
     """A noisy picture, denoised: the same kind of thing, of the same shape, dtype and range.
 
     Args:
@@ -30,6 +30,7 @@ def denoise(picture, *, weights=None, strength=1, pages=False, noise=None, repai
         noise: what `estimate_noise` gives for this picture or others of this camera, or for all pages, instead of what
             it would give for this one
         repair: whether dead and hot pixels are replaced by what is around them; without, they stay as far from it
+        dtype: "float32" for an array or a tensor of floats, unrounded, whatever came
 
     The range of uint8 is [0, 255]; there a lone pixel unlike all around it is taken for a dead one. Any other dtype may
     have any range, which is found for each picture by itself, see `noise.ranges.seen`: units and offset don't matter.
@@ -42,6 +43,8 @@ def denoise(picture, *, weights=None, strength=1, pages=False, noise=None, repai
     """
     check_strength(strength)
     options = {"weights": weights, "strength": strength, "pages": pages, "noise": noise, "repair": repair}
+    if dtype is not None:
+        return unrounded(picture, dtype, options)
     if isinstance(picture, torch.Tensor) and picture.dtype == torch.bool:
         return denoise(picture.to(torch.uint8) * 255, **options) >= 128
     if isinstance(picture, torch.Tensor) and picture.dtype == torch.int64 and picture.layout == torch.strided:
@@ -69,6 +72,17 @@ def denoise(picture, *, weights=None, strength=1, pages=False, noise=None, repai
     for place, page in enumerate(picture):
         result[place] = one(models, page, strength=strength, noise=noise, repair=repair)
     return result
+
+
+def unrounded(picture, dtype, options):
+    """The picture denoised, as floats of 32 bits. ValueError for another dtype, and for a Pillow image."""
+    if getattr(dtype, "__name__", str(dtype)).removeprefix("torch.") != "float32":
+        raise ValueError(f"dtype should be float32, got {dtype}")
+    if isinstance(picture, torch.Tensor):
+        return denoise(picture.to(torch.float64), **options).to(torch.float32)
+    if is_instance(picture, "PIL.Image", "Image"):
+        raise ValueError("dtype goes with arrays and tensors: numpy.asarray makes one of a Pillow image")
+    return denoise(read(picture).astype("float64"), **options).astype("float32")
 
 
 def noise_of_pages(models, pages):

@@ -1,14 +1,15 @@
 """Denoise pictures: files, or folders with all the pictures in them.
 
 Each goes to the folder --out under its own name and in its own kind of file: JPEGs of the same quality, lossless WebPs
-lossless, TIFFs with their compression (deflate for those that are lossy, or for black and white alone), but GIFs, which
-hold 256 colours, and HEIC and AVIF (with `pip install '.[heic]'`) as PNGs. Each is turned upright. Grey stays grey,
-transparency as it is; so do the colour profile, EXIF data (but for thumbnails) and XMP data, the resolution, comments
-of JPEGs, and texts, gamma and chromaticities of PNGs. Whatever else a file may hold is left out.
+lossless, TIFFs with their compression (deflate for those that are lossy), but GIFs, which hold 256 colours, and HEIC
+and AVIF (with `pip install '.[heic]'`) as PNGs, of 16 bits where they have 10 or 12. Each is turned upright. Grey stays
+grey, transparency as it is; so do the colour profile, EXIF data (but for thumbnails) and XMP data, the resolution,
+comments of JPEGs, and texts, gamma and chromaticities of PNGs. Whatever else a file may hold is left out.
 
-Measured pictures come out as they were, too, with `pip install '.[measured]'`: PNGs of 16 bits; TIFFs of 8, 16 or 32
-bits and of floats, with all their pages, axes and tags; and .npy, whose last axis is of channels if it is 4 at most,
-and where the axes before the rows count pages. But for 8 bits each page is denoised in the range that it has.
+Measured pictures come out as they were, too. With `pip install '.[measured]'`: PNGs of 16 bits; TIFFs of 1 to 64 bits
+and of floats, with all their pages, channels, tags and smaller copies. FITS, MRC, NIfTI, DICOM, OME-Zarr and RAW have
+extras of their own, see README. Of .npy and .npz the last axis is of channels if it is 4 at most (--channels: whatever
+it is), and the axes before the rows count pages. But for 8 bits each page is denoised in the range that it has.
 
 What would lose something (CMYK, an animation, 16 bits a value in other files), and what can't be read or written, is
 named at the end; the others are done, and the exit status is 1. Files that systems leave beside pictures (._NAME,
