@@ -12,7 +12,7 @@ from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api.exporting import to_torch
 from Proj_Miniproject2.others.formats.files import save
 from Proj_Miniproject2.others.networks import HALVING, NETWORKS, UNet
-from Proj_Miniproject2.others.noise.ranges import with_range
+from Proj_Miniproject2.others.noise.ranges import with_about, with_range
 
 from .test_denoise import refused
 
@@ -108,3 +108,22 @@ def test_to_torch_takes_networks_only(what):
 def test_to_torch_is_public():
     """And imported by who asks for it alone, see `test_rules.py`."""
     assert Proj_Miniproject2.to_torch is to_torch and "to_torch" in Proj_Miniproject2.__all__
+
+
+def test_a_network_that_sees_even_noise_is_not_clamped(tmp_path):
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    model = SmallUNet()
+    save(with_about(model.network.state_dict(), even=True), tmp_path / "mine.pth")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, "photo", SmallUNet)
+        main(["export", "--weights", str(tmp_path / "mine.pth"), "--out", str(tmp_path / "a.onnx")])
+    model.load_weights(tmp_path / "mine.pth")
+    session = pytest.importorskip("onnxruntime").InferenceSession(
+        tmp_path / "a.onnx", providers=["CPUExecutionProvider"]
+    )
+    levels = 3000 * torch.randn(1, 3, 21, 35, generator=torch.Generator().manual_seed(1))
+    ((_, expected),) = model.pieces(levels)
+    (clean,) = session.run(["clean"], {"noisy": levels.numpy()})
+    torch.testing.assert_close(torch.from_numpy(clean), expected, rtol=1e-4, atol=0.1)
+    assert clean.min() < -1000 and clean.max() > 1000

@@ -70,10 +70,12 @@ class TorchUpsampling(torch.nn.Upsample):
 
 
 class TorchPredict(torch.nn.Module):
-    """`Model.predict` of float32 (N, 3, H, W) in one piece, and without its checks."""
+    """`Model.predict` of float32 (N, 3, H, W) in one piece, and without its checks; not clamped if the model sees noise
+    made even, of which pictures have any range."""
 
     def __init__(self, model):
         super().__init__()
+        self.open = getattr(model, "even", False) or bool(getattr(model, "seen", None))
         self.model, self.network = copy.copy(model), to_torch(model.network)
         self.model.network = self.network
 
@@ -84,7 +86,8 @@ class TorchPredict(torch.nn.Module):
             last = torch.arange(size)[-1]
             index = torch.arange((size + grid - 1) // grid * grid) % (2 * last).clamp(min=1)
             images = images.index_select(axis, index.minimum(2 * last - index))
-        return self.model.denoise(images / 255)[:, :, :height, :width].clamp(0, 1) * 255
+        clean = self.model.denoise(images / 255)[:, :, :height, :width]
+        return (clean if self.open else clean.clamp(0, 1)) * 255
 
 
 def to_onnx(model, about=""):

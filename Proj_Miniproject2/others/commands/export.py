@@ -3,7 +3,7 @@
 It takes images float32 (N, 3, height, width) in [0, 255], of any number and size, and gives the same, as `predict` of
 the network does, but all of an image at once, and in float32 on every machine. A grey picture goes in as three equal
 channels, of which the mean is taken. What `denoise` does around it is not in the file: which network it takes for which
-picture, and the range of measured pictures; that of weights that were trained on these is printed. It takes
+picture, how its noise is made even, and the range of measured pictures; what the weights want is printed. It takes
 `pip install '.[export]'`.
 """
 
@@ -14,6 +14,7 @@ from ..api.weights import trained
 from ..formats.files import check_outputs, write_whole
 from ..networks import NETWORKS
 from ..noise.ranges import LEVELS
+from ..noise.stabilise import MIDDLE, STRENGTH
 from . import add_overwrite
 
 
@@ -35,5 +36,13 @@ def main(args):
     if model.range:
         low, scale = model.range
         about = f" A picture x, of the kind that it was trained on, goes in as (x - {low}) / {scale} + {LEVELS[0]}."
+    if model.seen:
+        sd, middle = model.seen
+        about += f" It sees y as (y - {middle}) * {STRENGTH / sd} + {MIDDLE}."
+    if model.even:
+        about = (
+            f" A picture x whose noise has the standard deviation sd, and its mean m, goes in as (x - m) * {STRENGTH} "
+        )
+        about += f"/ sd + {MIDDLE}; what `denoise` does to noise that isn't even is not in the file."
     write_whole(to_onnx(model, about), args.out)
     print(f"{args.out} takes and gives images float32 (N, 3, height, width) in [0, 255].{about}")
