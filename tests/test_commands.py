@@ -369,7 +369,7 @@ class Trained:
     def __init__(self, psnr, noisy_psnr=20.0):
         self.results = {"psnr": psnr, "noisy_psnr": noisy_psnr}
 
-    def __call__(self, photos, run, checkpoint=None):
+    def __call__(self, photos, run, checkpoint=None, minutes=None):
         return Model(), self.results
 
 
@@ -498,7 +498,7 @@ def test_help_of_train_begins_with_what_people_need(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     peoples, laboratorys = capsys.readouterr().out.split("the laboratory:")
-    first = "shots singles out checkpoint results overwrite half run network start num-epochs pairs".split()
+    first = "shots singles out checkpoint results overwrite half run network start num-epochs minutes pairs".split()
     assert [name for name in re.findall(r"^  --([a-z-]+)", peoples, re.M)] == first
     fields_of_runs = {field.name.replace("_", "-") for kind in (Run, Recipe) for field in fields(kind)} - {"recipe"}
     assert {*re.findall(r"^  --([a-z-]+)", laboratorys, re.M)} == fields_of_runs - {*first}

@@ -36,9 +36,12 @@ def main(args=None):
     parser = argparse.ArgumentParser(prog="noise2noise", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
-        summary = module.__doc__.partition("\n")[0]
+        text = module.__doc__ or ""  # which is missing under `python -OO`
         command = commands.add_parser(
-            name, help=summary, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=text.partition("\n")[0],
+            description=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)
     with processes.only_first_speaks():
@@ -63,6 +66,7 @@ def main(args=None):
         checkpoint = getattr(args, "checkpoint", None)
         kept = f": {checkpoint} holds what was trained" if checkpoint and checkpoint.exists() else ""
         kept = ": --resume goes on with what is missing" if "resume" in args else kept
+        kept = f": {args.best} holds the best weights so far" if "best" in args else kept
         fail(args, f"stopped{kept}", 130)
 
 

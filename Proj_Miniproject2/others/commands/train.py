@@ -13,7 +13,8 @@ Without a second shot, --singles takes pictures, or stacks of them, whose noise 
 that of sensors is before anything was done to it: there, neighbours are shots of nearly the same.
 
 A fourteenth of the photos, scenes or pictures is set aside, or of a single one a seventh of its pixels, and what the
-weights reach on pairs from those is printed, before each epoch and in the end.
+weights reach on pairs from those is printed, before each epoch and in the end; and every 20 seconds how fast it goes,
+and for how long. Stopped by Ctrl-C it writes the best weights so far, unless a checkpoint holds what it goes on from.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from ..pairs.photos import load_photos
 from ..pairs.shots import read_scenes
 from ..pairs.singles import read_singles, singles
 from ..pairs.sources import correlated, grey, shots
+from ..training.by_recipe import MOST_MINUTES
 from ..training.processes import rank
 from ..training.recipe import DEFAULT, Recipe
 from . import add_overwrite, pictures_in
@@ -128,6 +130,12 @@ def add_arguments(parser):
         "--num-epochs", type=int, metavar="N", help=f"How many epochs to train, and so how long ({DEFAULT.num_epochs})."
     )
     parser.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="How long to train, instead of a number of epochs: what is learnt is rounded off just in time.",
+    )
+    parser.add_argument(
         "--pairs", type=int, metavar="N", help=f"How many pairs are seen in an epoch ({RUNS['default'].pairs})."
     )
     laboratory = parser.add_argument_group(
@@ -176,6 +184,10 @@ def is_grey(picture):
 def main(args):
     if sum(map(bool, (args.photos, args.shots, args.singles))) != 1:
         raise ValueError("train takes either a folder of photos, --shots or --singles")
+    if args.minutes is not None and not 0 < args.minutes <= MOST_MINUTES:  # also where it is NaN
+        raise ValueError(f"minutes must be above 0 and at most {MOST_MINUTES}, got {args.minutes:g}")
+    if args.minutes is not None and args.num_epochs is not None:
+        raise ValueError("train takes either --minutes or --num-epochs")
     kind, own = ("shots", shots) if args.shots else ("singles", singles) if args.singles else ("default", None)
     run = changed(RUNS[args.run or kind], args)
     if run.source is not own and (own or run.source in (shots, singles)):
@@ -191,7 +203,7 @@ def main(args):
     if own and run.start == str(PhotoUNet.PRETRAINED) and all(map(is_grey, photos)):
         run = replace(run, start=str(CameraUNet.PRETRAINED))  # which knows grey pictures, and fits into a wider network
         photos, seen = even(photos)
-    model, results = train(photos, run, args.checkpoint)
+    model, results = train(photos, run, args.checkpoint, args.minutes)
     if rank():  # the first process writes for all
         return
     on = {"shots": "against another shot, on the scenes", "singles": "against the pixels beside, on what was"}
@@ -213,3 +225,6 @@ def main(args):
         raise Incomplete(f"these weights are worse than doing nothing: they are in {out}, {args.out} stays as it was")
     if worse:
         print("warning: the weights are worse than doing nothing")
+    if results.get("stopped"):
+        args.best = out
+        raise KeyboardInterrupt

@@ -1,5 +1,6 @@
 """A `Run` carried out: a new model is trained on photos or shots, and measured on those set aside."""
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -81,16 +82,21 @@ def alone(model):
     return model
 
 
-def train(photos, run, checkpoint=None):
+def train(photos, run, checkpoint=None, minutes=None):
     """Train a new model, and measure it on the photos set aside. For the source `shots` the photos are lists of shots.
 
     With `run.distill_epochs` a second training follows, at half the learning rate: a quarter of its targets are the
     noisy ones, the rest what the first one's weights make of the inputs, turned at random. Its checkpoint is beside
     the first's, with ".distill" after its name.
 
+    minutes: how long to train, instead of the recipe's epochs. Stopped by Ctrl-C, and without a checkpoint to go on
+    from, it returns the best weights so far, and the results say that it was "stopped".
+
     Returns (model, results), the results a dict for JSON; its curve and its seconds go back to the first start, if
     there is a checkpoint. Under `processes.group` each process trains on pairs of its own, and all return the same.
     """
+    if minutes is not None and (run.distill_epochs or processes() > 1):
+        raise ValueError("minutes go with a single process, and without distill_epochs")
     training, held_out = split(photos)
     about = {"photos": known_by(photos), **run.describe()}  # with this a checkpoint of other photos is refused
     check_alike(about)
@@ -107,11 +113,14 @@ def train(photos, run, checkpoint=None):
     noisy, clean = validation(held_out, run)
     predict = partial(predicted, model) if noisy.is_floating_point() else model.predict
     history, second_history = {"psnr": {}, "seconds": 0.0}, {"seconds": 0.0}  # the PSNR before the epoch of a number
+    best = [-math.inf, None]  # the PSNR, and the weights that have it
 
     def score(epoch):
         mine = slice(rank(), None, processes())
         value = history["psnr"][epoch] = mean(psnr(predict(noisy[mine]), clean[mine]), len(noisy[mine]))
         print(f"{epoch * run.pairs} pairs seen: {value:.2f} dB", flush=True)  # `plot` reads it
+        if value > best[0]:
+            best[:] = value, model.network.state_dict()
         return value
 
     def watched(epoch):
@@ -119,8 +128,18 @@ def train(photos, run, checkpoint=None):
         return draw(epoch)
 
     options = {"seed": run.seed, "about": about}
-    losses = model.fit(watched, recipe=recipe, checkpoint=checkpoint, history=history, **options)
-    if run.distill_epochs:
+    stopped = False
+    try:
+        losses = model.fit(watched, recipe=recipe, checkpoint=checkpoint, history=history, minutes=minutes, **options)
+    except KeyboardInterrupt:
+        if checkpoint or processes() > 1 or best[1] is None:
+            raise
+        losses, stopped = history["losses"], True
+        for parameter in model.network.param():
+            parameter.copy_(parameter.state.get("average", parameter.value))
+        if not psnr(predict(noisy), clean) > best[0]:
+            model.network.load_state_dict(best[1])
+    if run.distill_epochs and not stopped:
         teacher = alone(run.model_class())
         teacher.network.load_state_dict(model.network.state_dict())
 
@@ -132,7 +151,7 @@ def train(photos, run, checkpoint=None):
         second = replace(recipe, num_epochs=run.distill_epochs, lr=recipe.lr / 2, exchange=False)
         checkpoint = checkpoint and f"{checkpoint}.distill"
         model.fit(teach, recipe=second, checkpoint=checkpoint, history=second_history, **options)
-    result = score(recipe.num_epochs + run.distill_epochs)
+    result = score(max(losses, default=0) + run.distill_epochs)
     curve = [
         {"pairs": epoch * run.pairs, "loss": losses.get(epoch), "psnr": round(value, 3)}
         for epoch, value in history["psnr"].items()
@@ -144,5 +163,6 @@ def train(photos, run, checkpoint=None):
         "threads": torch.get_num_threads(),
         "processes": processes(),
         **about,
+        **({"stopped": True} if stopped else {}),
         "curve": curve,
     }
