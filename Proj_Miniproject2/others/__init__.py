@@ -1,6 +1,6 @@
 """The rooms around the textbook, `model.py`, which needs none of them.
 
-    __main__.py    the command `noise2noise`
+    __main__.py    the command `noise2noise`, and helping.py its `--help`
     commands/      what people use: denoise, train, evaluate, plot, pairs, export, and ablate
     api/           what people call from Python: pictures in memory denoised, networks for others (torch.nn, ONNX)
     lab/           what made the shipped weights: the named runs and the studies
