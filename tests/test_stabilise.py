@@ -72,6 +72,13 @@ def test_more_is_more_and_whatever_comes_is_taken(sd, gain, offset, seed):
     assert bool((found.flatten()[order].diff() >= 0).all()) and bool((z.flatten()[order].diff() >= 0).all())
 
 
+def test_below_no_photons_the_background_that_was_subtracted_is_no_other():
+    """From counts of a gain of 1 a background of 400 was subtracted, so that the variance at 0 is that."""
+    light = torch.tensor([20.0, 100.0, 400.0, 900.0], dtype=torch.float64)
+    z = torch.tensor([moments(photons, 0)[0] for photons in light.tolist()], dtype=torch.float64)
+    torch.testing.assert_close(restored(z, 1, 400, 0) + 400, light, rtol=0.01, atol=0)
+
+
 @settings(max_examples=15)
 @given(
     a=st.floats(1e-8, 1e8),

@@ -87,9 +87,9 @@ def made_even(models, pixels, progress, strength, noise, repair, whole):
         mended = alive(pixels, noise)
         result = made_even(models, mended, progress, strength, noise._replace(dead=0.0), repair, whole)
         if strength < 1:
-            places = mended != pixels
-            mixed = pixels[places].double().lerp(result[places].double(), strength)
-            result[places] = (mixed if pixels.is_floating_point() else mixed.round_()).to(pixels.dtype)
+            mixed = result.double() + (1 - strength) * (pixels.double() - mended.double())
+            mixed = mixed if pixels.is_floating_point() else mixed.round_()
+            result = torch.where(mended != pixels, mixed.to(pixels.dtype), result)
         return result
     independent, other = models
     level = 1 if eight else level

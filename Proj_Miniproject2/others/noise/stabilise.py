@@ -29,12 +29,15 @@ def stabilised(x, gain, floor):
 
 def restored(z, gain, floor, offset):
     """The exact inverse of `stabilised` for means: what is seen where z has that mean. For z below that of no photons a
-    straight line goes on."""
+    straight line goes on; or if the noise there is stronger than that of a photon, as of pictures from which a
+    background was subtracted, the parabola."""
     sd = max(floor + gain * offset, 0) ** 0.5 / gain  # of the read noise, in photons
     photons, means = mean_table(sd)
     place = torch.searchsorted(means, z.contiguous()).clamp(1, len(means) - 1)
     slope = (photons[place] - photons[place - 1]) / (means[place] - means[place - 1])
     few = photons[place - 1] + slope * (z - means[place - 1])
+    if sd > 1:
+        few = torch.where(z < means[0], (z.clamp(min=0) ** 2 - means[0] ** 2) / 4, few)
     many = z**2 / 4 - 1 / 8 - sd**2
     return offset + gain * torch.where(z > means[-1], many, few)
 
