@@ -239,13 +239,15 @@ def cleaned(model, levels, progress):
     return output
 
 
-def seen_by(model, pixels, see, progress):
-    """What a model makes of pixels (C, H, W) that it sees by a function, in pieces: yields (place, values) for each."""
+def seen_by(model, pixels, see, progress, back=None):
+    """What a model makes of pixels (C, H, W) that it sees by a function, and of that `back`, in pieces: yields (place,
+    values) for each."""
     model = copy.copy(model)  # whose network is the same
     prepared = model.prepared
     model.prepared = lambda images: see(prepared(images) * 255) / 255
     for (_, _, rows, columns), piece in model.pieces(pixels[None].expand(-1, 3, -1, -1), progress):
-        yield (slice(None), rows, columns), piece[0] if len(pixels) == 3 else piece[0].mean(0, keepdim=True)
+        values = back(piece[0]) if back else piece[0]
+        yield (slice(None), rows, columns), values if len(pixels) == 3 else values.mean(0, keepdim=True)
 
 
 def broad(change):
@@ -307,8 +309,8 @@ def denoised(model, pixels, progress):
     """What a model makes of pixels, as for `passed`."""
     output = torch.empty_like(pixels)
     see, back = linear(*model.seen) if model.seen else (unchanged, unchanged)
-    for place, clean in seen_by(model, pixels, see, progress):  # not `predict`, whose float32 takes four times as much
-        clean = back(clean).clamp_(0, 255)
+    limited = seen_by(model, pixels, see, progress, lambda piece: back(piece).clamp_(0, 255))
+    for place, clean in limited:  # not `predict`, whose float32 takes four times as much
         output[place] = clean if pixels.is_floating_point() else clean.round_()
     return output
 
