@@ -22,6 +22,7 @@ CALM, MORE, CLASSES, LEAST_IN_CLASS = 0.25, 2, 8, 20  # of the blocks in `withou
 LIKE = 3  # times as much as another, or less, spans a channel that is seen together with it
 VARYING = 2  # times as large is the brightest part's variance as the darkest's, from which on it is made even
 BROAD = 16  # pixels a side, of means in which nothing is lost
+UNRELATED, UNRELATED_SIDE = 0.4, 64  # below all of 500 photos', whose two most alike channels have 0.48 or more; pixels
 
 
 def denoise_array(models, array, progress=iter, strength=1, noise=None, missing=None, repair=False, whole=True):
@@ -105,9 +106,27 @@ def made_even(models, pixels, progress, strength, noise, repair, whole):
 
 
 def seen_together(pixels, noise):
-    """Whether channels are colours of one picture: of 8 bits, or of about one range."""
+    """Whether channels are colours of one picture: of 8 bits, or of about one range, and not without anything that two
+    of them share, as stains of a microscope may be."""
     scales = [scale for _, scale in noise.span]
-    return pixels.dtype == torch.uint8 or max(scales) <= LIKE * min(scales)
+    eight = pixels.dtype == torch.uint8
+    return (eight or max(scales) <= LIKE * min(scales)) and not are_unrelated(
+        without_infinities(pixels.double()), noise
+    )
+
+
+def are_unrelated(pixels, noise):
+    """Whether the means of BROAD x BROAD pixels, but for their noise, of no two channels correlate by UNRELATED. That
+    of hardly more than noise isn't known."""
+    if min(pixels.shape[1:]) < UNRELATED_SIDE:
+        return False
+    covariances = torch.cov(avg_pool2d(pixels[None], BROAD)[0].flatten(1))
+    left = torch.tensor(noise.sd, dtype=torch.float64).square() / BROAD**2
+    own = covariances.diag() - left
+    if bool((own <= left).any()):
+        return False
+    correlations = covariances / (own[:, None] * own).sqrt()
+    return bool((correlations.triu(1) < UNRELATED).all())
 
 
 def strength_of(noise):
