@@ -611,10 +611,9 @@ def main(argv=None):
             return 2
         graded.module, graded.error = None, f"it raised {type(error).__name__}: {error}"
     tests = [test for case in (Course, Further) for test in unittest.defaultTestLoader.loadTestsFromTestCase(case)]
-    names = [test.id() for test in tests]
     with torch.no_grad(), loading_on_cpu():
         result = unittest.TextTestRunner(sys.stdout, verbosity=2).run(unittest.TestSuite(tests))
-    print_totals(names, result)
+    print_totals([test.id() for test in tests], result)
     return 0 if result.wasSuccessful() else 1
 
 
