@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from Proj_Miniproject2.model import Conv2d, Model, ReLU, Sequential, Skip, Upsampling, keeping
 from Proj_Miniproject2.others.fast.convolution import rounding
-from Proj_Miniproject2.others.fast.machine import in_threads
+from Proj_Miniproject2.others.fast.machine import alone, in_threads
 from Proj_Miniproject2.others.fast.pieces import tiles
 from Proj_Miniproject2.others.networks import CameraUNet, UNet
 
@@ -130,6 +130,15 @@ def test_each_thread_multiplies_alone_and_in_order(threads):
     threads(3)
     assert list(in_threads(lambda i: (i, torch.get_num_threads()), range(20))) == [(i, 1) for i in range(20)]
     assert list(in_threads(lambda i: i, iter(range(5)), 5)) == [*range(5)] and list(in_threads(str, [])) == []
+
+
+def test_who_computes_alone_still_shares_out(threads):
+    threads(3)
+    with alone():
+        assert torch.get_num_threads() == 1 and in_a_new_thread(torch.get_num_threads) == 3
+        begun = list(in_threads(lambda i: (threading.get_ident(), torch.get_num_threads()), range(50)))
+        assert {number for _, number in begun} == {1} and threading.get_ident() not in dict(begun)
+    assert torch.get_num_threads() == in_a_new_thread(torch.get_num_threads) == 3
 
 
 def test_ctrl_c_and_errors_leave_the_rest_undone(threads):

@@ -32,7 +32,7 @@ from ..api.denoising import check_made_even, check_strength
 from ..api.measuring import noise_in, rounding_costs
 from ..api.way import denoise_array
 from ..api.weights import chosen
-from ..fast.machine import in_threads
+from ..fast.machine import alone, in_threads
 from ..formats import PLAIN, Options
 from ..formats.files import Incomplete, check_outputs, whole_path
 from ..formats.folders import is_sidecar
@@ -276,6 +276,7 @@ def prepared(args, models, options):
     return jobs, there, named, len(errors)
 
 
+@alone()
 def main(args):
     begin, done, others = time.perf_counter(), 0, set()
     if args.quality is not None:
