@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # Without heic, which asks for a newer Pillow, and raw, which asks for a newer NumPy: they are skipped.
 EXTRAS = "photos", "measured", "fits", "mrc", "dicom", "nifti", "zarr", "test"
 NOT_NEEDED = {"onnxruntime", "pypdf", "ruff"}
-TESTS = "test_pictures.py", "test_measured.py", "test_measured_files.py", "test_files.py"
+TESTS = "test_pictures.py", "test_measured.py", "test_measured_files.py"
 
 
 def lowest():

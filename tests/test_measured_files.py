@@ -146,7 +146,10 @@ def test_single_pages_are_as_whole(what, tmp_path):
     array, options["bitspersample"] = array.astype(dtype), bits if bits not in (1, 8) else None
     array = array.astype(bool) if bits == 1 else array
     (tmp_path / "in").mkdir()
-    tifffile.imwrite(tmp_path / "in" / "a.tif", array, **options)
+    try:
+        tifffile.imwrite(tmp_path / "in" / "a.tif", array, **options)
+    except NotImplementedError:
+        pytest.skip("imagecodecs writes no integers of few bits in this version")
     run(tmp_path)
     assert tags_of(tmp_path / "out" / "a.tif") == tags_of(tmp_path / "in" / "a.tif")
     found = tifffile.imread(tmp_path / "out" / "a.tif")
@@ -156,7 +159,8 @@ def test_single_pages_are_as_whole(what, tmp_path):
         shown = expected(np.round(shown * (255 / most)).astype(np.uint8), False)
         wanted = np.round(shown / 255 * most)
     else:
-        wanted = expected(shown, False).clip(max=most if bits > 8 else None)
+        wanted = expected(shown, False)
+        wanted = wanted.clip(max=most) if bits > 8 else wanted
     assert found.dtype == array.dtype and (found != array).any()
     assert np.array_equal(found, np.moveaxis(wanted, -1, 0) if array.ndim > 2 else wanted)
 

@@ -56,6 +56,8 @@ def test_a_lossless_webp_stays_lossless(mode, weights, tmp_path):  # noqa: F811
 
 def save_boxes(image, path, **options):
     if path.suffix == ".avif":
+        if not features.check("avif"):
+            pytest.skip("Pillow reads no AVIF before version 11.3")
         image.save(path, **options)
     else:
         pytest.importorskip("pillow_heif").from_pillow(image).save(path, **options)
@@ -127,7 +129,7 @@ def test_deep_heic_and_avif_become_deep_pngs(weights, tmp_path):  # noqa: F811
 def test_deep_avifs_are_turned_as_pillow_turns_others(orientation, tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    smooth().save(tmp_path / "a.avif", exif=exif.tobytes(), quality=100, subsampling="4:4:4")
+    save_boxes(smooth(), tmp_path / "a.avif", exif=exif.tobytes(), quality=100, subsampling="4:4:4")
     decoded = DeepBoxes(tmp_path / "a.avif", PLAIN).decoded()
     with Image.open(tmp_path / "a.avif") as image:
         upright = np.asarray(ImageOps.exif_transpose(image))
@@ -155,8 +157,8 @@ def test_broken_heic_and_avif_are_named(weights, tmp_path, capsys):  # noqa: F81
 
 
 def test_without_the_extra_heic_and_avif_name_it(weights, tmp_path, capsys, monkeypatch):  # noqa: F811
-    for ending in ("avif", "heic"):
-        save_boxes(smooth(), tmp_path / f"{ending}.{ending}")
+    (tmp_path / "avif.avif").write_bytes(imagecodecs.avif_encode(np.asarray(smooth())))
+    save_boxes(smooth(), tmp_path / "heic.heic")
     smooth().save(tmp_path / "a.jpg")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(features, "check", lambda feature: False)
@@ -208,7 +210,10 @@ def test_a_tiff_keeps_its_compression_and_all_data(compression, mode, weights, t
     image = smooth(mode)
     image.format, image.info = "TIFF", {"exif": camera_data(), "compression": compression, "icc_profile": b"a profile"}
     image.info |= {"dpi": (200, 100)}
-    pictures.write_image(image, source)
+    try:
+        pictures.write_image(image, source)
+    except OSError:
+        pytest.skip(f"this Pillow's libtiff was built without {compression}")
     run(weights, source, "--out", tmp_path / "out")
     with Image.open(out) as after:
         assert after.info["compression"] == compression and equal(after, image)
@@ -227,6 +232,8 @@ def test_a_tiff_keeps_predictor_and_xmp(weights, tmp_path):  # noqa: F811
 
 @pytest.mark.parametrize("compression, mode", [("jpeg", "RGB"), ("group4", "1"), ("group3", "1")])
 def test_a_tiff_that_could_lose_something_is_deflated(compression, mode, weights, tmp_path):  # noqa: F811
+    if mode == "1" and not hasattr(imagecodecs, "ccittfax4_decode"):
+        pytest.skip("imagecodecs reads no fax in this version")
     smooth(mode).save(tmp_path / "a.tif", compression=compression)
     run(weights, tmp_path / "a.tif", "--out", tmp_path / "out")
     with Image.open(tmp_path / "a.tif") as before, Image.open(tmp_path / "out" / "a.tif") as after:
