@@ -20,7 +20,7 @@ TESTS = "test_pictures.py", "test_measured.py", "test_measured_files.py"
 
 
 def lowest():
-    """Requirements, as "numpy==1.26"; of two bounds the one that the extras name first."""
+    """Requirements, as "numpy==1.26"; of two bounds the one that the extras name last."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     bounds = [requirement.split(">=") for extra in EXTRAS for requirement in extras[extra] if "[" not in requirement]
     return [f"{name}=={version}" for name, version in dict(bounds).items() if name not in NOT_NEEDED]

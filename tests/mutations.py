@@ -100,6 +100,7 @@ BY_FILE = {
         ),
     ],
     "others/fast/maps.py": [
+        ("return products.baddbmm_(A, B, beta=0)", "return A @ B", "settings -k autocast"),
         ("columns.add_(W.view", "columns.copy_(W.view", "blocks -k accumulate"),
         ("y.addmm_(x, w, beta=min(k, 1))", "y.addmm_(x, w, beta=0)", "fast -k each_kind"),
         ("w += self.turned(grad)", "w.copy_(self.turned(grad))", "fast -k each_kind"),
@@ -124,11 +125,17 @@ BY_FILE = {
         ("        torch.set_num_threads(1)\n", "        pass\n", "pieces -k alone"),
         ("0.7 * exact", "1.4 * exact", "fast -k auto"),
         ("*_, last =", "last, *_ =", "fast -k large_blocks"),
+        ("if BEFORE and not INSIDE:", "if BEFORE:", "settings -k last_to_go"),
     ],
     "others/networks.py": [
         (".flip(flips).rot90(-turns, (2, 3))", ".rot90(-turns, (2, 3)).flip(flips)", "networks -k any_size")
     ],
     "others/noise/metrics.py": [(".square().mean((1, 2, 3))", ".square().mean()", "data -k psnr")],
+    "others/noise/stabilise.py": [
+        ("3 / 8 * gain**2", "gain**2", "stabilise"),
+        ("(pixels - middle) * (STRENGTH / sd)", "(pixels - middle) / sd", "stabilise"),
+        ("torch.where(z > means[-1], many, few)", "many", "stabilise"),
+    ],
     "others/noise/kinds.py": [
         ("row, draw - row * block", "row, row", "data -k pixel_noise"),
         ("clean.float() + sigma * noise", "clean.float() + sigma * noise.abs()", "data -k gaussian"),
@@ -139,7 +146,13 @@ BY_FILE = {
         ("if i % HELD_OUT]", "if i]", "commands -k set_aside"),
         ("torch.where(mirror_i, last - i, i)", "i", "data -k flips"),
     ],
+    "others/pairs/shots.py": [
+        ("* before - ROUNDING else", "* before else", "shots -k no_shift"),
+        ("(gains[shot] / gains[other])", "1", "shots -k as_bright"),
+        ("> SURE * noise / power", "> 0 * noise / power", "shots -k noise_alone"),
+    ],
     "others/pairs/sources.py": [
+        ("if known[scene]:", "if False:", "shots -k as_bright"),
         ("1_000_000 * (run.seed + 1) + epoch", "1_000_000 * (run.seed + 1)", "data -k varied"),
         ("gain / run.targets, generator", "gain, generator", "data -k camera"),
         ("generator) < IMPULSES", "generator) < 1", "noises -k one_input"),
