@@ -47,7 +47,7 @@ def shipped():
 
 def noisy(dtype=torch.float32, channels=1, sd=12, height=96, width=112):
     """A calm picture in [30, 210], with independent Gaussian noise."""
-    clean = torch.cat([30 + 180 * smooth(height, width, seed=i, low=0) for i in range(channels)])
+    clean = torch.cat([30 + 180 * smooth(height, width, low=0)] * channels)  # as colours have much in common
     picture = clean + sd * normal(*clean.shape)
     return picture.to(dtype) if dtype.is_floating_point else picture.round().clamp(0, 255).to(dtype)
 
@@ -138,7 +138,7 @@ def test_channels_of_very_different_range_are_seen_apart(models):
         alone = denoise_pixels(models, picture[i])
         torch.testing.assert_close(found[i], alone, rtol=1e-6, atol=1e-4)
     together = denoise_pixels(models, noisy(torch.float64, 3))
-    assert rms(together[0] - found[0]) > 1  # this network mixes those that are alike
+    assert rms(together[0] - found[0]) > 0.5  # this network mixes those that are alike
     empty_one = torch.cat([picture[:2], torch.zeros(1, 96, 112).double()])
     assert (denoise_pixels(models, empty_one)[2] == 0).all()
 
@@ -296,3 +296,20 @@ def test_pictures_too_small_to_tell_their_noise_go_the_old_way(shape, models):
     found = denoise_pixels(models, picture)
     assert 0 <= models[0].saw[0].min() and models[0].saw[0].max() <= 255
     assert found.shape == shape and (found != picture).any()
+
+
+def test_channels_that_share_nothing_are_seen_apart(models):
+    """As stains of a microscope may be; a network would look for one's edges in the others."""
+    picture = torch.cat([noisy(height=160, width=176), 200 - noisy(height=160, width=176)])
+    stripes = 60 + 60 * ((torch.arange(176) // 16) % 2).expand(1, 160, 176) + 12 * normal(1, 160, 176)
+    alike, unlike = (
+        torch.cat([picture, picture[:1]]),
+        torch.cat([smooth(160, 176, seed=i) * 150 + 6 * normal(1, 160, 176) for i in (0, 5)] + [stripes]).float(),
+    )
+    for channels, apart in ((alike, False), (unlike, True)):
+        assert (
+            torch.equal(
+                denoise_pixels(models, channels), torch.stack([denoise_pixels(models, one) for one in channels])
+            )
+            == apart
+        )
