@@ -205,7 +205,8 @@ def test_of_a_known_noise_parts_are_as_the_whole(models):
     """What a camera's user knows, or what was measured in all of a large picture."""
     picture = noisy(torch.float64)
     noise = estimate([picture])
-    assert torch.equal(denoise_pixels(models, picture, noise=noise), denoise_pixels(models, picture))
+    once, again = denoise_pixels(models, picture, noise=noise), denoise_pixels(models, picture)
+    torch.testing.assert_close(once, again)  # but for last digits, which depend on where in memory numbers lie
     less = denoise_pixels(models, picture, noise=noise._replace(sd=(1e-6,)))
     assert torch.equal(less, picture)  # of which there is none to take
     part = denoise_pixels(models, picture[:, 16:80, 32:96], noise=noise, whole=False)
