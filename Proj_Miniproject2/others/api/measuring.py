@@ -123,7 +123,7 @@ def noise_in(picture, **known):
 def rounding_costs(noise, dtype):
     """Whether integers of a NumPy dtype are too coarse for what is left of a picture without its `Noise`: that was no
     stronger than FINE steps. Noise that isn't taken away costs nothing, nor do 8 bits but of few photons."""
-    if dtype.kind == "f" or (dtype.itemsize == 1 and not varies(noise)):
+    if dtype.kind == "f" or (dtype.itemsize == 1 and not varies(noise, dtype.name == "uint8")):
         return False
     level = max(scale for _, scale in noise.span)
     return bool(level) and left_alone(noise, 1 if dtype.name == "uint8" else level) > 0 and min(noise.sd) < FINE

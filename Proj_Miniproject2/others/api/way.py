@@ -20,7 +20,9 @@ ROUGH_LEAST = 4  # grey levels: the least that noise is said to have which can't
 FAINT = 0.8  # grey levels: what changes by less where noise can't be told from texture had none
 CALM, MORE, CLASSES, LEAST_IN_CLASS = 0.25, 2, 8, 20  # of the blocks in `without_texture`
 LIKE = 3  # times as much as another, or less, spans a channel that is seen together with it
-VARYING = 2  # times as large is the brightest part's variance as the darkest's, from which on it is made even
+# So many times as large is the brightest part's variance as the darkest's, from which on it is made even; of 8 bits, as
+# what is cut off at 0 has less.
+VARYING, VARYING_8 = 2, 6
 BROAD = 16  # pixels a side, of means in which nothing is lost
 UNRELATED, UNRELATED_SIDE = 0.4, 64  # below all of 500 photos', whose two most alike channels have 0.48 or more; pixels
 
@@ -98,7 +100,7 @@ def made_even(models, pixels, progress, strength, noise, repair, whole):
         shown = pixels if eight else seen(pixels.double())[0]
         if correlation(shown) < ALIKE:
             return in_its_range([independent] * 2, pixels, progress, strength, left_alone(noise, level))
-    one = evenly if eight and not varies(noise) else measured
+    one = evenly if eight and not varies(noise, eight) else measured
     for share in (min(strength, 1), strength - 1):
         if share > 0 and left_alone(noise, level):
             pixels = one(other, pixels, noise, level, share * left_alone(noise, level), progress, repair, whole)
@@ -142,13 +144,14 @@ def left_alone(noise, level):
     return 1 - (grain * level / strength) ** 2 if strength > grain * level else 0.0
 
 
-def varies(noise):
-    """Whether the noise of a single channel is that of photons: stronger by far where it is bright."""
+def varies(noise, eight):
+    """Whether the noise of a single channel, of 8 bits or others, is that of photons: stronger by far where it is
+    bright."""
     if len(noise.gain) > 1 or not noise.white or not noise.gain[0]:
         return False
     low, scale = noise.span[0]
     dark, bright = (noise.gain[0] * value + noise.floor(0) for value in (low, low + SPAN * scale))
-    return bright > VARYING * max(dark, 0)
+    return bright > (VARYING_8 if eight else VARYING) * max(dark, 0)
 
 
 def evenly(model, pixels, noise, level, share, progress, repair, whole):
@@ -166,7 +169,7 @@ def measured(model, pixels, noise, level, share, progress, repair, whole):
     """Pixels of any dtype with a share of what the model takes away. Noise of photons is made even."""
     finite = without_infinities(pixels.double())
     picture = alive(finite, noise) if noise.dead else finite
-    if varies(noise):
+    if varies(noise, pixels.dtype == torch.uint8):
         gain, floor, offset = noise.gain[0], noise.floor(0), noise.offset[0]
         even = stabilised(picture, gain, floor)
         see, back = linear(1, stabilised(middle(noise), gain, floor).item())

@@ -18,7 +18,7 @@ from itertools import product
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from .ranges import empty, found, medians, unspoilt, without_infinities
 from .stabilise import stabilised
@@ -42,6 +42,7 @@ WITHIN = 0, 5, 2, 7, 1, 6, 3, 4  # eighths of a part of a stack: which page of e
 DEVIANT = 6  # standard deviations of the noise: what lies further off is none of it
 MOST_DEAD = 0.1  # of the pixels: if more are unlike all around them, they are photons, one by one
 FEW_DEAD = 1e-3
+LEAST_DRAWN, DRAWN = 10, 2  # odd pixels beside each other, and so many times more than by chance: lines, dots, letters
 SATURATED, LEAST_SATURATED = 1e-4, 9  # of the pixels, and pixels, have the highest value, if it is saturation's
 LAGS = 1, 2, 3, 4, 5, 6, 7  # pixels: how far apart it is looked whether noise is shared, within a block
 
@@ -176,7 +177,12 @@ def of_channel(parts, gain, read_noise, offset):
     dead = [o & deviant(part, c, result["gain"], floor) for part, c, o in zip(finite, calm, odd, strict=True)]
     seen, around = (torch.cat([p[d] for p, d in zip(ps, dead, strict=True)]) for ps in (finite, calm))
     few = share(dead) <= FEW_DEAD
-    if share(dead) > MOST_DEAD or 2 * share(dead) < share(odd) or not (few or are_dead(seen, around)):
+    if (
+        share(dead) > MOST_DEAD
+        or are_drawn(dead)
+        or 2 * share(dead) < share(odd)
+        or not (few or are_dead(seen, around))
+    ):
         dead = [torch.zeros_like(o) for o in odd]
         result = fitted(gathered(finite, told), gain, read_noise, offset)
     shown = torch.cat([c[~b] for c, b in zip(calm, blank, strict=True)])
@@ -204,6 +210,14 @@ def holes(picture):
         return gaps
     crowded = medians(gaps[None].double())
     return gaps & (max_pool2d(crowded, 3, stride=1, padding=1)[0] > 0)
+
+
+def are_drawn(odd):
+    """Whether odd pixels, masks (H, W), are parts of lines, dots and letters: dead ones lie anywhere, and have others
+    within two pixels as chance has it."""
+    number = sum(int(mask.sum()) for mask in odd)
+    beside = sum(float((avg_pool2d(mask[None].double(), 5, 1, 2)[0] * 25 - 1)[mask].sum()) for mask in odd)
+    return beside > LEAST_DRAWN + DRAWN * 24 * number * share(odd)
 
 
 def are_dead(values, around):

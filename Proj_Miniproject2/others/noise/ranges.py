@@ -229,16 +229,16 @@ def empty(picture):
     result = torch.zeros(picture.shape, dtype=torch.bool)
     if min(picture.shape[1:]) < EMPTY:
         return result
-    across = consecutive(picture[:, :, 1:] == picture[:, :, :-1], 2)  # EMPTY equal ones in a row
-    down = consecutive(picture[:, 1:] == picture[:, :-1], 1)
     rows, columns = (n - EMPTY + 1 for n in picture.shape[1:])
-    squares = down[:, :rows, :columns].clone()
-    for i in range(EMPTY):
-        squares &= across[:, i : i + rows]
-    if bool(squares.any()):
+    for channel, found in zip(picture, result, strict=True):  # one after the other, as of a large picture each counts
+        across = consecutive(channel[:, 1:] == channel[:, :-1], 1)  # EMPTY equal ones in a row
+        squares = consecutive(channel[1:] == channel[:-1], 0)[:rows, :columns]
         for i in range(EMPTY):
-            for j in range(EMPTY):
-                result[:, i : i + rows, j : j + columns] |= squares
+            squares = squares & across[i : i + rows]
+        if bool(squares.any()):
+            for i in range(EMPTY):
+                for j in range(EMPTY):
+                    found[i : i + rows, j : j + columns] |= squares
     return result
 
 
