@@ -87,7 +87,7 @@ def denoise_array_by_blocks(models, picture, output, progress, args):
     about = {name: str(value) for name, value in vars(args).items() if name not in ELSEWHERE}
     share = processes.rank(), processes.processes()
     copy = Copy(picture, output, about, args.resume, share=share, together=processes.together)
-    denoise_blocks(models, picture, copy, progress, args.strength)
+    denoise_blocks(models, picture, copy, progress, args.strength, known_of(args), args.repair)
 
 
 def opened(file, options, mosaic):

@@ -193,19 +193,21 @@ class Zarr:
         array = self.root[block.path]
         return values, unmeasured(values, array.fill_value, array.chunks, block.around)
 
-    def samples(self, image, channel, number=16, side=512):
-        """Squares of some planes of a channel, spread over all that is stored: yields arrays (H, W)."""
-        array, blocks = self.array(image), self.blocks(image)
+    def samples(self, image, channel, number=8, side=512):
+        """Squares of some planes of a channel, or all of smaller ones, spread over what is stored: yields arrays
+        (H, W) of one shape, and what of them is `unmeasured`."""
+        blocks = self.blocks(image)
         axis = image.axes.index("c") if "c" in image.axes else None
         own = [b for b in blocks if axis is None or b.place[axis].start <= channel < b.place[axis].stop]
-        for block in own[:: max(1, len(own) // number)]:
+        for block in own[:: -(-len(own) // number) or 1]:
             place = [slice(middle := (s.start + s.stop) // 2, middle + 1) for s in block.place[:-2]]
             if axis is not None:
                 place[axis] = slice(channel, channel + 1)
-            for s in block.place[-2:]:
-                start = s.start + max(0, s.stop - s.start - side) // 2
-                place.append(slice(start, min(start + side, s.stop)))
-            yield read(array, array.path, tuple(place))[(0,) * (array.ndim - 2)]
+            for s, size in zip(block.place[-2:], self.array(image).shape[-2:], strict=True):
+                start = max(0, min((s.start + s.stop - side) // 2, size - side))
+                place.append(slice(start, min(start + side, size)))
+            square = self.read(Block(block.path, tuple(place), tuple(place)))
+            yield tuple(values[(0,) * (values.ndim - 2)] for values in square)
 
 
 def read(array, path, place):
