@@ -24,9 +24,9 @@ from Proj_Miniproject2.others.pairs.scenes import draw_scenes
 
 from .speed import RESULTS, machine
 
-NOISES = (4, 6), (16, 12), (64, 24)
+NOISES = (16, 12), (64, 24), (200, 80)
 BLACK, WHITE = 512, 16383
-SCENES, SIDE, BLUR = 4, 512, 0.8
+SCENES, SIDE, BLUR = 4, 512, 1
 FULL = 12_000  # counts of the brightest green
 NEUTRAL = (1, 2), (1, 1), (2, 3)  # what white is in the camera's red, green and blue: fractions
 # From XYZ to the camera's colours, in ten thousandths: of a camera that was sold.

@@ -30,13 +30,14 @@ from ...model import check_int
 from ..api.blocks import denoise_blocks
 from ..api.denoising import check_made_even, check_strength
 from ..api.measuring import noise_in, rounding_costs
+from ..api.mosaics import denoise_fours
 from ..api.way import denoise_array
 from ..api.weights import chosen
 from ..fast.machine import alone, in_threads
 from ..formats import PLAIN, Options
 from ..formats.files import Incomplete, check_outputs, whole_path
 from ..formats.folders import is_sidecar
-from ..formats.mosaic import PATTERNS, Mosaic, colours_of, is_mosaic
+from ..formats.mosaic import PATTERNS, Mosaic, is_mosaic
 from ..formats.opening import ending_of, is_picture, name_out, open_picture, picture_paths, with_ending
 from ..formats.pictures import WEBP_QUALITY
 from ..formats.progress import progress
@@ -77,7 +78,11 @@ def denoise_picture(models, picture, output, progress, args):
     first = next(pages)
     share = map if math.prod(first.shape[:2]) > SMALL else partial(in_threads, number=picture.count())
     with whole_path(output) as new:
-        picture.write(share(denoised, chain([first], pages)), new)
+        if hasattr(picture, "fours") and picture.fours():
+            options = args.strength, known_of(args), args.repair
+            picture.write(denoise_fours(models, picture.pages(), progress, *options), new)
+        else:
+            picture.write(share(denoised, chain([first], pages)), new)
     return remarks
 
 
@@ -95,7 +100,7 @@ def opened(file, options, mosaic):
     is named."""
     picture = open_picture(file, options)
     if mosaic:
-        return Mosaic(picture, colours_of(mosaic))
+        return Mosaic(picture)
     if not isinstance(getattr(picture, "picture", picture), Zarr) and is_mosaic(next(picture.pages())):
         text = "seems to be a mosaic of a sensor's colours, of which the network sees the pattern, not the picture"
         warnings.warn(f"{file} {text}: see --mosaic", stacklevel=2)

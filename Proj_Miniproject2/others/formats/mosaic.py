@@ -2,40 +2,24 @@
 again. What is next to each other in a mosaic has seen two colours, so a network would take their pattern for noise, or
 for detail."""
 
+import math
+from itertools import islice
+
 PATTERNS = "RGGB", "BGGR", "GRBG", "GBRG"  # by Bayer: of two rows and two columns
+BAYER = 2, 2
 BLOCK = 16  # pixels: the side of the blocks in which the colours are compared
 ENOUGH = 2048  # rows and columns of a larger picture that are looked at
 APART = 0.5  # standard deviations of what differs by chance: noise reaches an eighth, see `is_mosaic`
 
 
-def colours_of(pattern):
-    """The colours of a pattern as `PATTERNS` has them: rows of letters."""
-    return [pattern[:2], pattern[2:]]
-
-
-def groups(colours):
-    """Which places of a pattern are denoised together: lists of (row, column).
-
-    Of Bayer's each green goes with the red and the blue, as the channels of one picture. Of all others each place is a
-    picture of its own.
-    """
-    places = [(i, j) for i, row in enumerate(colours) for j in range(len(row))]
-    if sorted("".join(colours)) == sorted("RGGB") and len(places) == 4:
-        by = {letter: [p for p in places if colours[p[0]][p[1]] == letter] for letter in "RGB"}
-        return [[by["R"][0], green, by["B"][0]] for green in by["G"]]
-    return [[place] for place in places]
-
-
-def apart(mosaic, colours):
-    """The pictures (H, W) or (H, W, 3), one for each of the `groups`, of a mosaic, a NumPy array. One whose sides are
-    no multiples of the pattern's goes on as it is before its end."""
+def apart(mosaic, period):
+    """The planes of a mosaic, a NumPy array (H, W): yields one for each place of its pattern, which has a period of so
+    many rows and columns. One whose sides are no multiples of these goes on as it is before its end."""
     import numpy as np
 
-    rows, columns = (whole_rows(n, p) for n, p in zip(mosaic.shape, (len(colours), len(colours[0])), strict=True))
-    mosaic = mosaic[np.ix_(rows, columns)]
-    for group in groups(colours):
-        planes = [mosaic[i :: len(colours), j :: len(colours[0])] for i, j in group]
-        yield np.stack(planes, -1) if len(planes) > 1 else planes[0].copy()
+    mosaic = mosaic[np.ix_(*map(whole_rows, mosaic.shape, period))]
+    for i, j in np.ndindex(period):
+        yield mosaic[i :: period[0], j :: period[1]].copy()
 
 
 def whole_rows(number, period):
@@ -45,21 +29,15 @@ def whole_rows(number, period):
     return [i if i < number else i - period for i in range(-(-number // period) * period)]
 
 
-def together(pages, colours, shape):
-    """A mosaic (H, W), float64, of pictures as `apart` gives. A place that several have is their mean."""
+def together(planes, period, shape):
+    """The mosaic (H, W) of its planes, as `apart` gives them."""
     import numpy as np
 
-    height, width = shape
-    period, wide = len(colours), len(colours[0])
-    total = np.zeros([-(-height // period) * period, -(-width // wide) * wide])
-    seen = np.zeros([period, wide])
-    for group, page in zip(groups(colours), pages, strict=True):
-        for place, (i, j) in enumerate(group):
-            total[i::period, j::wide] += page[..., place] if len(group) > 1 else page
-            seen[i, j] += 1
-    for i, j in np.ndindex(seen.shape):
-        total[i::period, j::wide] /= seen[i, j]
-    return total[:height, :width]
+    planes = list(planes)
+    whole = np.empty([p * n for p, n in zip(period, planes[0].shape, strict=True)], planes[0].dtype)
+    for (i, j), plane in zip(np.ndindex(period), planes, strict=True):
+        whole[i :: period[0], j :: period[1]] = plane
+    return whole[: shape[0], : shape[1]]
 
 
 def in_dtype(values, dtype):
@@ -88,14 +66,17 @@ def is_mosaic(picture):
 
 
 class Mosaic:
-    """A picture, as `opening.open_picture` gives it, whose pages are mosaics: its own pages are the pictures of their
-    colours. ValueError for pages that are none."""
+    """A picture, as `opening.open_picture` gives it, whose pages are mosaics of two by two pixels: its own pages are
+    the four planes of each. ValueError for pages that are none."""
 
-    def __init__(self, picture, colours):
-        self.picture, self.colours = picture, colours
+    def __init__(self, picture):
+        self.picture = picture
+
+    def fours(self):
+        return True
 
     def count(self):
-        return self.picture.count() * len(groups(self.colours))
+        return self.picture.count() * math.prod(BAYER)
 
     def pages(self):
         import numpy as np
@@ -106,7 +87,7 @@ class Mosaic:
             missing = self.picture.missing(page)
             if missing is not None and missing.any():
                 page = np.where(missing, np.nan, page.astype(np.float64))
-            yield from apart(page, self.colours)
+            yield from apart(page, BAYER)
 
     def missing(self, page):
         return None  # it is not a number, and stays so
@@ -117,11 +98,11 @@ class Mosaic:
     def write(self, pages, path, twice=False, dtype=None):
         self.picture.write(pages if twice else self.mosaics(iter(pages), dtype), path, twice, dtype)
 
-    def mosaics(self, pages, dtype):
+    def mosaics(self, planes, dtype):
         import numpy as np
 
         for before in self.picture.pages():
-            own = [next(pages) for _ in groups(self.colours)]
-            after, missing = together(own, self.colours, before.shape), self.picture.missing(before)
+            after = together(islice(planes, math.prod(BAYER)), BAYER, before.shape)
+            missing = self.picture.missing(before)
             after = after if missing is None else np.where(missing, before, after)
             yield in_dtype(after, np.dtype(dtype or before.dtype))

@@ -8,9 +8,10 @@ what is denoised differs by its noise alone.
 """
 
 import contextlib
+import math
 
 from .extras import check_extra
-from .mosaic import apart, groups, in_dtype, together
+from .mosaic import BAYER, apart, in_dtype, together
 
 LARGEST_PERIOD = 12  # of a pattern of colours, in pixels
 WHITE_FROM = 0.75  # LibRaw: if the brightest pixel is above this share of the white level, it is white itself
@@ -20,7 +21,7 @@ QUALITY = 95  # of a JPEG
 
 
 class Raw:
-    """Its pages are the sensor's colours, see `mosaic.groups`: float32, above the black level."""
+    """Its pages are the planes of the sensor's mosaic, float32, above the black level."""
 
     ENDINGS = frozenset(".dng .cr2 .cr3 .nef .arw .raf .orf .rw2".split())
     FOLDERS, AS = frozenset(), dict.fromkeys(ENDINGS, ".tif")
@@ -47,25 +48,18 @@ class Raw:
         except rawpy.LibRawError as error:
             raise ValueError(f"is damaged, or a RAW file that LibRaw can't develop: {message(error)}") from error
 
+    def fours(self):
+        with self.opened() as raw:
+            return period_of(raw) == BAYER
+
     def count(self):
         with self.opened() as raw:
-            return len(groups(self.colours(raw)))
-
-    def colours(self, raw):
-        """The pattern of the sensor's colours: rows of letters. ValueError for one that isn't the same everywhere."""
-        import numpy as np
-
-        numbers, names = numbers_of(raw), raw.color_desc.decode()
-        for period in range(1, LARGEST_PERIOD + 1):
-            same = [np.array_equal(turned[period:], turned[:-period]) for turned in (numbers, numbers.T)]
-            if all(same) and min(numbers.shape) >= period:
-                return ["".join(names[k] for k in row) for row in numbers[:period, :period]]
-        raise ValueError(f"has a pattern of {names} that isn't regular: develop it first, to a TIFF")
+            return math.prod(period_of(raw))
 
     def pages(self):
         with self.opened() as raw:
-            colours, counts = self.colours(raw), above(raw)
-        yield from apart(counts, colours)
+            period, counts = period_of(raw), above(raw)
+        yield from apart(counts, period)
 
     def missing(self, page):
         return None
@@ -84,10 +78,10 @@ class Raw:
         else:
             with self.opened() as raw:
                 # Before LibRaw develops it, which gives its second green the first one's number.
-                dark, colours, shape = black(raw), self.colours(raw), raw.raw_image_visible.shape
+                dark, period, shape = black(raw), period_of(raw), raw.raw_image_visible.shape
                 how = development(raw)
                 mosaic = raw.raw_image_visible  # LibRaw's own
-                after = in_dtype(together(pages, colours, shape) + dark, mosaic.dtype)
+                after = in_dtype(together(pages, period, shape) + dark, mosaic.dtype)
                 mosaic[:] = np.where(mosaic >= raw.white_level, mosaic, after)  # what is saturated shows no noise
                 picture = self.developed(raw, how)
         write(picture, path, self.options.quality or QUALITY)
@@ -105,6 +99,18 @@ def message(error):
 def numbers_of(raw):
     """The number of each pixel's colour. Of a sensor without any LibRaw says 6, and has names and levels for four."""
     return raw.raw_colors_visible.clip(max=3)
+
+
+def period_of(raw):
+    """After how many rows and columns a sensor's pattern of colours begins anew. ValueError for one without."""
+    import numpy as np
+
+    numbers = numbers_of(raw)
+    for period in range(1, LARGEST_PERIOD + 1):
+        same = [np.array_equal(turned[period:], turned[:-period]) for turned in (numbers, numbers.T)]
+        if all(same) and min(numbers.shape) >= period:
+            return period, period
+    raise ValueError(f"has a pattern of {raw.color_desc.decode()} that isn't regular: develop it first, to a TIFF")
 
 
 def black(raw):
