@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import rawpy
 import tifffile
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -11,6 +12,9 @@ from PIL import Image
 from benchmarks.raw import write_dng
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api import denoising, weights
+from Proj_Miniproject2.others.api.mosaics import denoise_fours, noise_of
+from Proj_Miniproject2.others.api.way import denoise_array
+from Proj_Miniproject2.others.api.weights import trained
 from Proj_Miniproject2.others.formats import PLAIN, extras
 from Proj_Miniproject2.others.formats.mosaic import BAYER, Mosaic, apart, is_mosaic, together
 from Proj_Miniproject2.others.formats.npy import Npy
@@ -162,6 +166,53 @@ def test_a_missing_library_is_named(tmp_path, capsys, monkeypatch):
     write_dng(tmp_path / "a.dng", counts(9_000))
     monkeypatch.setattr(extras, "there", lambda module: module != "rawpy")
     assert "pip install '.[raw]'" in refused(capsys, lambda: run(tmp_path / "a.dng"), 1)
+
+
+# ----------------------------------------------------------------------------------------------------------
+# The four colours together, by the networks that are shipped
+
+
+def photons(gain=16, read=30, texture=0):
+    """A mosaic of 14 bits without its black level, as it would be without noise and with it: float64 (256, 256)."""
+    draws = np.random.default_rng(1)
+    rows, columns = np.mgrid[:256, :256]
+    seen = 0.4 + 0.2 * np.sin(rows / 19) * np.cos(columns / 23) + texture * np.sin(rows * 0.9) * np.sin(columns * 0.7)
+    clean = 6_000 * seen * np.tile([[0.5, 1], [1, 0.7]], (128, 128))
+    return clean, draws.poisson(clean / gain) * gain + draws.normal(0, read, clean.shape)
+
+
+def test_four_colours_are_denoised_together(monkeypatch):
+    """Better than each by itself, with as much light as there was; gaps stay, hot pixels too, and without strength
+    all."""
+    monkeypatch.setattr(weights, "trained", trained)
+    models = weights.chosen(views=1)
+    clean, noisy = photons()
+    planes, truth = [*apart(noisy, BAYER)], np.stack([*apart(clean, BAYER)])
+    found = np.stack([*denoise_fours(models, planes, known={"offset": 0})])
+    each = np.stack([denoise_array(models, plane) for plane in planes])
+    error, alone, before = (np.sqrt(np.mean((values - truth) ** 2)) for values in (found, each, planes))
+    assert error < 0.9 * alone < 0.3 * before and abs((found - truth).mean()) < 0.02 * before
+    assert all(map(np.array_equal, denoise_fours(models, planes, strength=0), planes))
+    half = np.stack([*denoise_fours(models, planes, strength=0.5, known={"offset": 0})])
+    assert np.allclose(half, (found + planes) / 2)
+    broken = [plane.copy() for plane in planes]
+    broken[0][5, 5], broken[2][40, 40] = np.nan, 60_000
+    again = np.stack([*denoise_fours(models, broken, known={"offset": 0})])
+    assert np.isnan(again[0, 5, 5]) and np.isfinite(again[1:]).all() and abs(again[2, 40, 40] - 60_000) < 5 * before
+    far = np.ones(again.shape, bool)
+    far[:, :12, :12] = far[:, 33:48, 33:48] = False
+    assert np.sqrt(np.mean((again - found)[far] ** 2)) < 0.05 * before
+
+
+@pytest.mark.parametrize("texture", [0, 0.15])
+def test_the_noise_of_a_mosaic(texture):
+    """Texture so fine that planes of every second pixel show nothing else is seen through by the greens."""
+    clean, noisy = photons(texture=texture)
+    planes = torch.tensor(np.stack([*apart(noisy, BAYER)]))
+    noise = noise_of(planes, {"offset": 0})
+    sd = (noisy - clean).std()
+    assert (0.7 if texture else 0.85) * sd < noise.sd[0] < 1.15 * sd
+    assert 0 < noise.gain[0] and noise_of(planes, {"gain": 16.0}).gain == (16.0,)
 
 
 # ----------------------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ from ..formats.mosaic import PATTERNS, Mosaic, is_mosaic
 from ..formats.opening import ending_of, is_picture, name_out, open_picture, picture_paths, with_ending
 from ..formats.pictures import WEBP_QUALITY
 from ..formats.progress import progress
+from ..formats.raw import Raw
 from ..formats.zarr import Copy, Zarr
 from ..networks import NETWORKS
 from ..training import processes
@@ -79,8 +80,9 @@ def denoise_picture(models, picture, output, progress, args):
     share = map if math.prod(first.shape[:2]) > SMALL else partial(in_threads, number=picture.count())
     with whole_path(output) as new:
         if hasattr(picture, "fours") and picture.fours():
-            options = args.strength, known_of(args), args.repair
-            picture.write(denoise_fours(models, picture.pages(), progress, *options), new)
+            known = known_of(args) | ({"offset": 0} if isinstance(picture, Raw) else {})  # its pages are above black
+            planes = denoise_fours(models, picture.pages(), progress, args.strength, known, args.repair)
+            picture.write(planes, new)
         else:
             picture.write(share(denoised, chain([first], pages)), new)
     return remarks
