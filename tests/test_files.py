@@ -388,8 +388,13 @@ def test_ctrl_c_during_imports_is_one_line(way, module, tmp_path):
 
         sys.meta_path.insert(0, Interrupt)
     """)
-    (tmp_path / "noise2noise").write_text("from Proj_Miniproject2.others.__main__ import main")
-    command = {"-m": ["-m", "Proj_Miniproject2.others", "--help"], "script": [tmp_path / "noise2noise"]}
+    (tmp_path / "noise2noise").write_text(
+        "from Proj_Miniproject2.others.__main__ import main\nmain(['plot', 'x', '--out', 'y'])"
+    )
+    command = {
+        "-m": ["-m", "Proj_Miniproject2.others", "plot", "x.json", "--out", "y.png"],
+        "script": [tmp_path / "noise2noise"],
+    }
     command = command.get(way, ["-c", "import Proj_Miniproject2"])
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     done = subprocess.run([sys.executable, *command], env=environment, cwd=tmp_path, capture_output=True, text=True)

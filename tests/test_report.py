@@ -130,8 +130,8 @@ def test_the_grader_warns(data, words, tmp_path, monkeypatch, capsys):
         (package / name).touch()
     if data is not None:
         (tmp_path / "report.pdf").write_bytes(data)
-    monkeypatch.setattr(grader.Check, "package", package, raising=False)
-    grader.Folder("test_1_structure").test_1_structure()
+    monkeypatch.setattr(grader.graded, "package", package, raising=False)
+    grader.Course("test_1_structure").test_1_structure()
     printed = capsys.readouterr().out
     assert words in printed if words else printed == ""
 

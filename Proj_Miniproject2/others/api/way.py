@@ -1,6 +1,7 @@
 """A picture's way: its noise is measured, made even and taken away, and what is left is brought back."""
 
 import copy
+import math
 
 import torch
 from torch.nn.functional import avg_pool2d, interpolate, pad
@@ -12,6 +13,7 @@ from ..noise.ranges import SPAN, empty, seen, unspoilt, without_infinities
 from ..noise.stabilise import MIDDLE, STRENGTH, restored, stabilised
 
 STRIP = 256  # rows
+FARTHEST = 1e60  # values whose squares, and what is made of them, float64 holds
 # What is left of a picture's own grain, in grey levels: noise that is no stronger counts as that. Less where there is
 # hardly anything but noise, TRUSTED of the picture; more where it may be texture.
 GRAIN, GRAIN_TRUSTED, GRAIN_ROUGH = 1.5, 0.3, 3
@@ -49,13 +51,23 @@ def denoise_pixels(models, pixels, progress=iter, strength=1, noise=None, missin
     colours = colours_of(pixels)
     if not any(model.even for model in models):
         return with_the_rest(in_its_range(models, colours, progress, strength), pixels)
-    result = made_even(models, colours, progress, strength, noise, repair, whole)
+    unit = unit_of(colours) if noise is None else 1
+    result = made_even(models, colours / unit if unit != 1 else colours, progress, strength, noise, repair, whole)
+    result = result * unit if unit != 1 else result
     stays = empty(colours)
     if missing is not None:
         stays = stays | missing
     if colours.is_floating_point():
         stays = stays | ~colours.isfinite()
     return with_the_rest(torch.where(stays, colours, result) if bool(stays.any()) else result, pixels)
+
+
+def unit_of(pixels):
+    """By what pixels are divided: 1, or the power of 2 that brings those whose squares no number holds near to 1."""
+    if pixels.dtype != torch.float64 or not bool(pixels.isfinite().any()):
+        return 1
+    most = pixels[pixels.isfinite()].abs().max().item()
+    return 1 if most == 0 or 1 / FARTHEST < most < FARTHEST else 2.0 ** math.frexp(most)[1] / 2
 
 
 def colours_of(pixels):
@@ -112,9 +124,7 @@ def seen_together(pixels, noise):
     of them share, as stains of a microscope may be."""
     scales = [scale for _, scale in noise.span]
     eight = pixels.dtype == torch.uint8
-    return (eight or max(scales) <= LIKE * min(scales)) and not are_unrelated(
-        without_infinities(pixels.double()), noise
-    )
+    return (eight or max(scales) <= LIKE * min(scales)) and not are_unrelated(pixels, noise)
 
 
 def are_unrelated(pixels, noise):
@@ -122,7 +132,13 @@ def are_unrelated(pixels, noise):
     of hardly more than noise isn't known."""
     if min(pixels.shape[1:]) < UNRELATED_SIDE:
         return False
-    covariances = torch.cov(avg_pool2d(pixels[None], BROAD)[0].flatten(1))
+    low, scale = (torch.tensor(part, dtype=torch.float64).view(-1, 1, 1) for part in zip(*noise.span, strict=True))
+    strips = (  # without what lies far beyond, as dead pixels do
+        without_infinities(strip.double()).clamp(low - SPAN * scale, low + 2 * SPAN * scale)
+        for strip in pixels.split(STRIP, 1)
+        if strip.shape[1] >= BROAD
+    )
+    covariances = torch.cov(torch.cat([avg_pool2d(strip, BROAD).flatten(1) for strip in strips], 1))
     left = torch.tensor(noise.sd, dtype=torch.float64).square() / BROAD**2
     own = covariances.diag() - left
     if bool((own <= left).any()):
@@ -212,16 +228,18 @@ def without_texture(before, after, level):
         return after
     losses, levels = [], []
     for one, other in zip(before.split(STRIP, 1), after.split(STRIP, 1), strict=True):
-        losses.append(blocks((other.float() - one.float()).square().mean(0), BLOCK).view(-1, width // BLOCK))
-        levels.append(blocks(one.float().mean(0), BLOCK).view(-1, width // BLOCK))
+        losses.append(
+            blocks(((other.double() - one.double()) / level).square().mean(0), BLOCK).view(-1, width // BLOCK)
+        )
+        levels.append(blocks(one.double().mean(0), BLOCK).view(-1, width // BLOCK))
     losses, levels = torch.cat(losses), torch.cat(levels)
     most = torch.empty_like(losses.flatten())
     for alike in levels.flatten().argsort().chunk(min(CLASSES, -(-losses.numel() // LEAST_IN_CLASS))):
         most[alike] = MORE * losses.flatten()[alike].quantile(CALM)
     most = most.view_as(losses)
-    if losses.minimum(most).mean() < (FAINT * level) ** 2:
+    if losses.minimum(most).mean() < FAINT**2:
         return before
-    share = (most / losses.clamp(min=1e-30)).clamp(max=1).sqrt()
+    share = (most / losses.clamp(min=1e-30)).clamp(max=1).sqrt().float()
     share = interpolate(share[None, None], size=(height, width), mode="bilinear")[0]
     share = pad(share[None], (0, before.shape[2] - width, 0, before.shape[1] - height), mode="replicate")[0]
     strips = zip(before.split(STRIP, 1), after.split(STRIP, 1), share.split(STRIP, 1), strict=True)

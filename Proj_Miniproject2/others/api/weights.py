@@ -4,11 +4,16 @@ from ..formats.files import load
 from ..networks import NETWORKS
 from ..noise.ranges import is_even, range_of, seen_of
 
+VIEWS_BEFORE = 2  # of the networks for photos, up to commit 1f0b087
+
 
 def chosen(network=None, weights=None, views=None):
     """The models for colours with independent noise and for all else; with a network or weights, one for both."""
     if network or weights:
-        return [seeing(trained(network or "photo", weights), views)] * 2
+        model = trained(network or "photo", weights)
+        if weights and not (model.even or model.seen) and getattr(model, "VIEWS", VIEWS_BEFORE) < VIEWS_BEFORE:
+            model.VIEWS = VIEWS_BEFORE  # people's own go on as they did
+        return [seeing(model, views)] * 2
     return [seeing(trained(name), views) for name in ("photo", "camera")]
 
 

@@ -200,12 +200,12 @@ def add_arguments(parser):
         dest="developed",
         choices=("tiff", "jpeg"),
         default="tiff",
-        help="What RAW files are developed to (%(default)s, of 16 bits).",
+        help="What RAW files are developed to (%(default)s): a TIFF of 16 bits, or a JPEG.",
     )
     parser.add_argument(
         "--dtype",
         choices=("float32",),
-        help="Write floats, not the integers that came: what is finer than a step isn't rounded away.",
+        help="Write floats, not the integers that came: what is finer than a step isn't rounded away (integers).",
     )
     parser.add_argument(
         "--channels",
@@ -216,7 +216,7 @@ def add_arguments(parser):
         "--mosaic",
         choices=PATTERNS,
         help="The pictures are mosaics of a sensor's colours, as cameras for one shot in colour write them to FITS and "
-        "TIFF, with this pattern: each colour is denoised apart.",
+        "TIFF, with this pattern (none): each colour is denoised apart.",
     )
     parser.add_argument(
         "--strength",

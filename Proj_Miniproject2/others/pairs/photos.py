@@ -47,6 +47,8 @@ def load_photos(folder, min_side=256):
     for path in progress(photo_paths(folder, skip), desc="photos", unit="photo"):
         try:
             photos.append(read_photo(path, min_side))
+        except ImportError:  # an extra is missing
+            raise
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
             warnings.warn(f"skipped {path}: {error}", stacklevel=2)
     if not photos:

@@ -78,6 +78,8 @@ def read_shots(name, paths):
     sizes = {tuple(page.pixels.shape[1:]) for page in pages}
     if len(sizes) > 1:
         raise ValueError(f"the shots of the scene {name} have different sizes (height, width): {sorted(sizes)}")
+    if len({len(page.pixels) for page in pages}) > 1:
+        raise ValueError(f"some shots of the scene {name} are grey and some have colours: expected one kind")
     sums = [page.pixels.sum(dtype=torch.float64).item() for page in pages]  # to compare few of a long movie in full
     for (one, total), (other, same) in combinations(zip(pages, sums, strict=True), 2):
         if total == same and one.range == other.range and torch.equal(one.pixels, other.pixels):
