@@ -118,8 +118,7 @@ def test_nothing_is_clipped():
     noisy[60:64, 70:73] += 60_000  # a hundred times as far as the rest
     found = denoise(noisy)
     assert np.abs(found - noisy)[60:64, 70:73].max() < 15 * NOISE and found.max() > 60_000
-    with np.errstate(over="ignore"), pytest.raises(ValueError, match="too far from each other"):
-        denoise(np.where(noisy > 1000, 1.7e308, -1.7e308))
+    assert np.isfinite(denoise(np.where(noisy > 1000, 1.7e308, -1.7e308))).all()
 
 
 @pytest.mark.parametrize("mean", [0.02, 0.1, 1, 4])

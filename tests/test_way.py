@@ -235,45 +235,6 @@ def test_nothing_given_is_changed_or_shared(dtype, channels, what, models):
 # Networks that see pictures in their own range, as users' weights do
 
 
-def old_way(model, picture):
-    """What weights without a mark make of an array (H, W[, 3]) without dead pixels, written anew in NumPy: of bytes as
-    they are; of others in the range between their quantiles of 0.5 %, which become 40 and 215, and the change is
-    added."""
-
-    def predicted(levels):
-        colours = np.stack([levels] * 3, 2) if levels.ndim == 2 else levels
-        images = torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1)))[None]
-        clean = model.predict(images)[0].numpy().transpose(1, 2, 0)
-        return clean.mean(2) if levels.ndim == 2 else clean
-
-    if picture.dtype == np.uint8:
-        return np.round(predicted(picture)).astype(np.uint8)
-    ordered = np.sort(picture.astype(float), None)
-    low, high = ordered[[round(0.005 * (len(ordered) - 1)), round(0.995 * (len(ordered) - 1))]]
-    scale = (high - low) / 175
-    levels = np.clip((picture - low) / scale + 40, 0, 255).astype(np.float32)
-    return picture + scale * (predicted(levels).astype(float) - levels)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_weights_without_a_mark_denoise_as_they_always_did(dtype, channels, tmp_path):
-    """A file as users have it: of the network photo, trained on pictures of 8 bits."""
-    path = tmp_path / "mine.pth"
-    model = PhotoUNet()
-    model.load_pretrained_model()
-    save({name: value.clone() for name, value in model.network.state_dict().items()}, path)
-    picture = noisy(torch.float64, channels, 15, 60, 72).permute(1, 2, 0).squeeze(2).numpy().clip(0, 255)
-    picture = (picture if np.dtype(dtype).kind == "f" else picture.round() * (40 if dtype == np.uint16 else 1)).astype(
-        dtype
-    )
-    found, expected = denoise(picture, weights=path), old_way(model, picture)
-    assert found.dtype == dtype and (found != picture).any()
-    bound = 1e-3 if np.dtype(dtype).kind == "f" else 0.51
-    assert np.abs(found.astype(float) - expected).max() <= bound
-    assert (found != denoise(picture)).any() or channels == 3  # the shipped ones for grey pictures are others
-
-
 def test_weights_that_know_what_they_saw_see_it_so(tmp_path):
     """Those that went on from camera.pth with one's own grey pictures of 8 bits: (x - middle) 25 / sd + 128."""
     model, path = PhotoUNet(), tmp_path / "seen.pth"

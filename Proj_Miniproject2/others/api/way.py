@@ -67,7 +67,7 @@ def unit_of(pixels):
     if pixels.dtype != torch.float64 or not bool(pixels.isfinite().any()):
         return 1
     most = pixels[pixels.isfinite()].abs().max().item()
-    return 1 if most == 0 or 1 / FARTHEST < most < FARTHEST else 2.0 ** math.frexp(most)[1] / 2
+    return 1 if most == 0 or 1 / FARTHEST < most < FARTHEST else 2.0 ** (math.frexp(most)[1] - 1)
 
 
 def colours_of(pixels):
