@@ -78,7 +78,7 @@ def read_shots(name, paths):
     sizes = {tuple(page.pixels.shape[1:]) for page in pages}
     if len(sizes) > 1:
         raise ValueError(f"the shots of the scene {name} have different sizes (height, width): {sorted(sizes)}")
-    if len({len(page.pixels) for page in pages}) > 1:
+    if len({page.dtype for page in pages}) == 1 < len({len(page.pixels) for page in pages}):
         raise ValueError(f"some shots of the scene {name} are grey and some have colours: expected one kind")
     sums = [page.pixels.sum(dtype=torch.float64).item() for page in pages]  # to compare few of a long movie in full
     for (one, total), (other, same) in combinations(zip(pages, sums, strict=True), 2):
