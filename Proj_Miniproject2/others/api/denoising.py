@@ -32,12 +32,11 @@ def denoise(picture, *, weights=None, strength=1, pages=False, noise=None, repai
         repair: whether dead and hot pixels are replaced by what is around them; without, they stay as far from it
         dtype: "float32" for an array or a tensor of floats, unrounded, whatever came
 
-    The range of uint8 is [0, 255]; there a lone pixel unlike all around it is taken for a dead one. Any other dtype may
-    have any range, which is found for each picture by itself, see `noise.ranges.seen`: units and offset don't matter.
-    But weights that were trained on measured pictures see all in the range of these, which their file holds, and take
-    no others. The picture loses what the network, which doesn't see them so, takes away: hot pixels stay as far above
-    what is around them, NaN and infinities stay, and a constant picture stays as it is. Integers are rounded, and end
-    where their dtype does.
+    The range of uint8 is [0, 255]; there lone pixels unlike all around them are taken for dead ones. Any other dtype
+    have any range: units and offset don't matter. The noise is estimated for each picture by itself, made even, taken
+    away, and what is left is brought back; what has none stays as it is. But weights of one's own see pictures as
+    they were trained, and those that were trained on measured pictures take no others. Hot pixels stay as far above
+    what is around them, NaN, infinities and empty borders stay. Integers are rounded, and end where their dtype does.
 
     Raises TypeError or ValueError for anything else, and for weights of another network; OSError if they can't be read.
     """

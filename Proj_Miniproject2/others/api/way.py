@@ -108,14 +108,15 @@ def made_even(models, pixels, progress, strength, noise, repair, whole):
         return result
     independent, other = models
     level = 1 if eight else level
+    taken = left_alone(noise, level)
     if len(pixels) > 1 and not independent.even:
         shown = pixels if eight else seen(pixels.double())[0]
         if correlation(shown) < ALIKE:
-            return in_its_range([independent] * 2, pixels, progress, strength, left_alone(noise, level))
+            return in_its_range([independent] * 2, pixels, progress, strength, taken)
     one = evenly if eight and not varies(noise, eight) else measured
     for share in (min(strength, 1), strength - 1):
-        if share > 0 and left_alone(noise, level):
-            pixels = one(other, pixels, noise, level, share * left_alone(noise, level), progress, repair, whole)
+        if share > 0 and taken:
+            pixels = one(other, pixels, noise, level, share * taken, progress, repair, whole)
     return pixels
 
 
@@ -242,12 +243,7 @@ def without_texture(before, after, level):
     share = (most / losses.clamp(min=1e-30)).clamp(max=1).sqrt().float()
     share = interpolate(share[None, None], size=(height, width), mode="bilinear")[0]
     share = pad(share[None], (0, before.shape[2] - width, 0, before.shape[1] - height), mode="replicate")[0]
-    strips = zip(before.split(STRIP, 1), after.split(STRIP, 1), share.split(STRIP, 1), strict=True)
-    mixed = (
-        one.lerp(other, s.to(one)) if one.is_floating_point() else one.float().lerp(other.float(), s).round_()
-        for one, other, s in strips
-    )
-    return torch.cat([m.to(before.dtype) for m in mixed], 1)
+    return blended(before, after, share)
 
 
 def alive(picture, noise):
@@ -360,9 +356,15 @@ def unchanged(levels):
 
 
 def blended(before, after, share):
-    """Pixels with so much of `after` in them, for the rest `before`."""
-    if share == 1:
+    """Pixels (C, H, W) with so much of `after` in them, for the rest `before`. share: a number, or one for each pixel,
+    float32 (1, H, W)."""
+    parts = share.split(STRIP, 1) if isinstance(share, torch.Tensor) else None
+    if parts is None and share == 1:
         return after
+    mixed = []
     strips = zip(before.split(STRIP, 1), after.split(STRIP, 1), strict=True)  # as float32 takes four times as much
-    mixed = (one.float().lerp(other.float(), share) for one, other in strips)
-    return torch.cat([(m if before.is_floating_point() else m.round_()).to(before.dtype) for m in mixed], 1)
+    for i, both in enumerate(strips):
+        one, other = both if before.is_floating_point() else (strip.float() for strip in both)
+        part = one.lerp(other, parts[i].to(one) if parts else share)
+        mixed.append((part if before.is_floating_point() else part.round_()).to(before.dtype))
+    return torch.cat(mixed, 1)
