@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -355,3 +357,22 @@ def test_the_tables_are_what_the_results_say():
         [sys.executable, "-m", "benchmarks.tables", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_notebook_runs_and_the_noise_goes(tmp_path, monkeypatch, capsys):
+    """Cell by cell, with the command in this process; it is committed as it is before it runs."""
+    notebook = json.loads((ROOT / "benchmarks" / "measurements.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells)
+    monkeypatch.chdir(tmp_path)
+    names, shown = {"noise2noise": lambda line: main(shlex.split(line))}, []
+    for cell in cells:
+        source = re.sub("^!noise2noise (.*)$", r"noise2noise('\1')", "".join(cell["source"]), flags=re.M)
+        exec(re.sub("^beside", "shown = beside", source, flags=re.M), names)
+        shown.append(names.pop("shown", None))
+    assert [picture and picture.size for picture in shown] == [None, (768, 256), (768, 256), (384, 128)]
+    printed = re.findall("(.*) dB before, (.*) dB after", capsys.readouterr().out)
+    gains = [float(after) - float(before) for before, after in printed]
+    assert all(gain > least for gain, least in zip(gains, (9, 7, 6), strict=True)), gains
+    assert names["galaxy"].dtype.kind == "u" and names["after"].ImageType[0] == "DERIVED"
+    assert names["fits"].getheader("denoised/galaxy.fits")["EXPTIME"] == 30
