@@ -19,8 +19,9 @@ from PIL import Image
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api import denoising, weights
 from Proj_Miniproject2.others.formats import PLAIN, Options
+from Proj_Miniproject2.others.formats import tiff as tiff_module
 from Proj_Miniproject2.others.formats.npy import Npy
-from Proj_Miniproject2.others.formats.tiff import Tiff
+from Proj_Miniproject2.others.formats.tiff import Tiff, parts
 
 from .test_denoise import refused
 from .test_measured import Darkening
@@ -191,7 +192,8 @@ def test_channels_that_are_no_colours_are_pages(separate, high, tmp_path):
             planar = "separate" if separate else "contig"
             tifffile.imwrite(path, written, photometric=photometric, planarconfig=planar, extrasamples=extra)
             tiff = Tiff(path, PLAIN)
-            assert tiff.groups == groups, name
+            with tiff.opened() as opened:
+                assert tiff.groups(next(parts(opened))) == groups, name
             pages = [page if page.ndim > 2 else page[..., None] for page in tiff.pages()]
             assert tiff.count() == len(pages) == len(groups)
             for page, group in zip(pages, groups, strict=True):
@@ -232,6 +234,83 @@ def test_smaller_copies_are_made_anew(inside, tmp_path):
             mean = page.reshape(64 // step, step, 96 // step, step).mean((1, 3))
             assert np.abs(found[start + i] - mean).max() <= 0.5
         assert inside or np.array_equal(found[start + 3], mask)
+
+
+PAGES = [
+    (values(31, 20), {"photometric": "minisblack", "extratags": GEO}),
+    (values(30, 20), {"photometric": "minisblack", "compression": "zlib", "predictor": True, "software": "mine"}),
+    (values(24, 40, 3, dtype=np.uint8), {"photometric": "rgb", "tile": (16, 16), "resolution": (7, 30.5)}),
+    (values(24, 40).astype(np.float32), {"photometric": "minisblack", "description": "floats"}),
+    (values(48, 40, 2), {"photometric": "minisblack", "planarconfig": "contig"}),
+    (values(16, 20), {"photometric": "minisblack", "subfiletype": 1}),  # of other sides than what it follows
+]
+
+
+def pages_written(path, pages):
+    path.parent.mkdir()
+    with tifffile.TiffWriter(path) as writer:
+        for array, options in pages:
+            writer.write(array, metadata=None, **options)
+
+
+def test_pages_of_any_sizes_and_kinds_are_denoised_each_by_itself(tmp_path):
+    pages_written(tmp_path / "in" / "a.tif", PAGES)
+    run(tmp_path, "--compare")
+    assert tags_of(tmp_path / "out" / "a.tif") == tags_of(tmp_path / "in" / "a.tif")
+    found, both = (
+        [p.asarray() for p in tifffile.TiffFile(tmp_path / "out" / f"a{end}.tif").pages] for end in ("", "-compare")
+    )
+    for (array, _), page, compared in zip(PAGES, found, both, strict=True):
+        colours = array.shape[-1] == 3
+        channels = [array] if array.ndim == 2 or colours else np.moveaxis(array, 2, 0)
+        wanted = np.stack([expected(one, False) for one in channels], -1).reshape(array.shape)
+        assert np.array_equal(page, wanted) and (page != array).any()
+        assert np.array_equal(compared, np.concatenate([array, page], 1))
+
+
+def test_of_a_slide_the_smaller_sizes_are_made_anew_and_the_label_is_its_own(tmp_path):
+    """As Aperio's scanners write it: the smaller sizes aren't marked, and the label and the glass are."""
+    array, text = smooth(96, 128, 3, high=250), "Aperio Image Library v11.2.1\r\n"
+    label, glass = smooth(40, 32, 3, seed=1, high=250), smooth(32, 64, 3, seed=2, high=250)
+    tiles, strips = {"tile": (16, 16), "compression": "jpeg"}, {"rowsperstrip": 16, "compression": "jpeg"}
+    slide = [(array, tiles), (array[::8, ::8], strips), (array[::2, ::2], tiles), (array[::4, ::4], tiles)]
+    slide += [(label, {"subfiletype": 1, "compression": "lzw"}), (glass, {"subfiletype": 9})]
+    pages_written(
+        tmp_path / "in" / "a.svs", [(page, {"photometric": "rgb", "description": text, **kind}) for page, kind in slide]
+    )
+    run(tmp_path)
+    with tifffile.TiffFile(tmp_path / "in" / "a.svs") as before, tifffile.TiffFile(tmp_path / "out" / "a.svs") as after:
+        names = [[(s.name, [level.shape for level in s.levels]) for s in tiff.series] for tiff in (before, after)]
+        assert names[0] == names[1] and [name for name, _ in names[0]] == ["Baseline", "Thumbnail", "Label", "Macro"]
+        large, *smaller, its_label, its_glass = [page.asarray() for page in after.pages]
+        assert np.array_equal(large, expected(before.pages[0].asarray(), False))
+    for page, step in zip(smaller, (8, 2, 4), strict=True):
+        mean = large.reshape(96 // step, step, 128 // step, step, 3).mean((1, 3))
+        assert np.abs(page - mean).max() <= 0.5
+    assert np.array_equal(its_label, expected(label, False)) and np.array_equal(its_glass, expected(glass, False))
+
+
+def test_smaller_copies_of_nobody_knows_what_are_pages(tmp_path):
+    """Of two channels, all of one size and then all of the next; masks stay."""
+    arrays, mask = values(2, 64, 96), values(32, 48) > 9
+    grey, smaller = {"photometric": "minisblack"}, {"photometric": "minisblack", "subfiletype": 1}
+    pages = [(array, grey) for array in arrays] + [(array[::2, ::2], smaller) for array in arrays]
+    pages.append((mask, {"photometric": "mask", "subfiletype": 4}))
+    pages_written(tmp_path / "in" / "a.tif", pages)
+    run(tmp_path)
+    with tifffile.TiffFile(tmp_path / "out" / "a.tif") as tiff:
+        found = [page.asarray() for page in tiff.pages]
+    for (array, _), page in zip(pages[:-1], found, strict=False):
+        assert np.array_equal(page, expected(array, False))
+    assert np.array_equal(found[-1], mask) and len(found) == len(pages)
+
+
+def test_pages_that_are_too_large_for_this_machine_are_named(tmp_path, monkeypatch, capsys):
+    pages_written(tmp_path / "in" / "a.tif", PAGES[:2])
+    monkeypatch.setattr(tiff_module, "memory", lambda: 8 * values(31, 20).nbytes - 1)
+    printed = refused(capsys, lambda: run(tmp_path), 1)
+    assert "a.tif: page 1 has 1.24e-06 GB of pixels, for which this machine has too little memory: cut it" in printed
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_pages_that_were_never_taken_are_named(tmp_path, capsys):
@@ -428,12 +507,6 @@ def cut(path):
     path.write_bytes(content)
 
 
-def sizes(path):
-    with tifffile.TiffWriter(path) as writer:
-        for height in (31, 31, 30):
-            writer.write(values(height, 20), metadata=None)
-
-
 def rows(path):
     """What tifffile writes of ImageJ's colours of 16 bits."""
     tifffile.imwrite(path, values(31, 20, 3), imagej=True)
@@ -457,7 +530,6 @@ def promise(path):
 BAD = {
     "damaged.tif": (damaged, "page 2 is damaged"),
     "cut.tif": (cut, "page 3 is damaged"),
-    "sizes.tif": (sizes, "page 3 has the shape (30, 20) and uint16, but page 1 (31, 20)"),
     "rows.tif": (rows, "as tifffile makes of ImageJ's colours of 16 bits"),
     "odd sizes.tif": (odd_sizes, "page 1 is there in several sizes, of which one is of another kind"),
     "promise.tif": (promise, "page 1 is damaged: its pixels are not all there"),

@@ -138,6 +138,8 @@ def test_pages_of_one_camera_have_one_noise_and_others_their_own():
     mixed = np.stack([same, other], 1).reshape(6, *same.shape[1:])
     found = noises(map(measuring.told, torch.from_numpy(mixed)))
     assert [noise.gain[0] for noise in found] == pytest.approx([GAIN, 8] * 3, rel=0.2)
+    sizes = [*map(torch.from_numpy, (same[0], same[1, :30, :20], same[2, :150]))]
+    assert all(map(are_equal, noises(map(measuring.told, sizes)), map(estimate_noise, sizes)))
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def noises(pages, **known):
     on pages of their own, that of each. known: gain, read_noise and offset, as for `estimate_noise`."""
     looked = [looked_at(page) for page in pages]
     each = [estimate(parts, **known) for parts in looked]
-    if len(each) > 1 and len({len(noise.sd) for noise in each}) == 1:
+    if len(each) > 1 and len({tuple(part.shape for part in parts) for parts in looked}) == 1:
         one = estimate([part for parts in looked for part in parts], **known)
         if all(fits(one, *page) for page in zip(each, looked, strict=True)):
             return [one]

@@ -113,6 +113,11 @@ def written(path, packed):
             shutil.copyfileobj(file, packing, PIECE)
 
 
+def memory():
+    """The machine's, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 @contextlib.contextmanager
 def quiet():
     """What a library warns of, as of odd values in a header, that is none of our business."""

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 
 from . import extras
 from .pictures import TIFF_BITS
+from .streams import memory
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # A TIFF's tags that the writer makes of the picture itself; what a page has besides is handed on.
@@ -33,6 +34,7 @@ REDUCED, MASK = 1, 4  # bits of what a page says it is
 TRANSPARENCY = (1, 2)  # among the kinds of further samples
 ALIKE, BLOCK, FEWEST_BLOCKS = 0.5, 8, 4
 LARGE, PACKED = 2**28, 5000  # bytes of a page that is looked at, and how many of them one in the file may become
+TAKEN = 8  # times as much memory as a page, or more, is needed to denoise it
 
 
 class Part(NamedTuple):
@@ -45,13 +47,15 @@ class Part(NamedTuple):
 
 
 class Tiff:
-    """All pages of a TIFF, in order; what says which axes they have, as ImageJ's and OME's descriptions, stays.
+    """All pages of a TIFF, in order, of any sizes and kinds; what says which axes they have, as ImageJ's and OME's
+    descriptions, stays.
 
     A page's colours and one channel of transparency are a page here; other channels, as a second dye or infrared, are
-    pages of their own. Values of fewer than 8 bits are brought to the range of 8, as they are those of pictures.
+    pages of their own. Values of fewer than 8 bits are brought to the range of 8, as they are those of pictures. What
+    is there again, smaller, is made anew.
     """
 
-    ENDINGS, FOLDERS, AS = {".tif", ".tiff"}, set(), {}
+    ENDINGS, FOLDERS, AS = {".tif", ".tiff", ".svs"}, set(), {}
     FLOATS = True
 
     @staticmethod
@@ -60,7 +64,7 @@ class Tiff:
 
     def __init__(self, path, options):
         extras.check_extra("has more than 8 bits a value, or several pages", "measured", "tifffile", "imagecodecs")
-        self.path = path
+        self.path, self.known = path, {}
 
     @contextlib.contextmanager
     def opened(self):
@@ -74,27 +78,31 @@ class Tiff:
         except (AttributeError, KeyError, IndexError, TypeError, ArithmeticError, struct.error) as error:
             raise ValueError(f"is a damaged TIFF: {type(error).__name__} {error}") from error
 
-    @functools.cached_property
-    def groups(self):
-        """The channels that are a page each: lists of numbers, transparency last."""
-        with self.opened() as tiff:
-            part = next(parts(tiff))
-            page, samples = part.page, samples_of(part.page, part.number)
-            channels = [*range(samples.shape[2])]
-            first = len(channels) - len(page.extrasamples)
-            clear = [first + i for i, kind in enumerate(page.extrasamples) if kind in TRANSPARENCY]
-            if len(clear) > 1:
-                raise ValueError("has several channels of transparency: expected one at most")
-            shown = [channel for channel in channels if channel not in clear]
-            colours = has_colours(page) and len(shown) >= 3
-            if colours and (len(shown) > 3 or page.axes == "SYX") and not look_like_colours(samples[..., :3]):
-                warnings.warn(f"{self.path}: its {len(shown)} channels don't look like colours: each is denoised as a "
-                              "page of its own", stacklevel=2)  # fmt: skip
-                colours = False
-                if page.axes == "SYX":  # as tifffile writes any four planes, with the last as transparency
-                    shown, clear = channels, []
-            groups = [[0, 1, 2], *([i] for i in shown[3:])] if colours else [[i] for i in shown]
-            return [groups[0] + clear, *groups[1:]]
+    def groups(self, part):
+        """The channels of a `Part` that are a page each: lists of numbers, transparency last. Pages of one kind are
+        told from the first."""
+        page = part.page
+        kind = page.shape, page.dtype, page.photometric, page.extrasamples
+        if kind not in self.known:
+            self.known[kind] = self.told(page, part.number)
+        return self.known[kind]
+
+    def told(self, page, number):
+        channels = [*range(3 if page.photometric.name == "PALETTE" else page.samplesperpixel)]
+        first = len(channels) - len(page.extrasamples)
+        clear = [first + i for i, kind in enumerate(page.extrasamples) if kind in TRANSPARENCY]
+        if len(clear) > 1:
+            raise ValueError("has several channels of transparency: expected one at most")
+        shown = [channel for channel in channels if channel not in clear]
+        colours, planes = has_colours(page) and len(shown) >= 3, page.axes == "SYX"
+        if colours and (len(shown) > 3 or planes) and not look_like_colours(samples_of(page, number)[..., :3]):
+            warnings.warn(f"{self.path}: its {len(shown)} channels don't look like colours: each is denoised as a "
+                          "page of its own", stacklevel=2)  # fmt: skip
+            colours = False
+            if planes:  # as tifffile writes any four planes, with the last as transparency
+                shown, clear = channels, []
+        groups = [[0, 1, 2], *([i] for i in shown[3:])] if colours else [[i] for i in shown]
+        return [groups[0] + clear, *groups[1:]]
 
     @functools.cached_property
     def nodata(self):
@@ -112,14 +120,14 @@ class Tiff:
 
     def count(self):
         with self.opened() as tiff:
-            return len(self.groups) * sum(1 for _ in parts(tiff))
+            return sum(len(self.groups(part)) for part in parts(tiff))
 
     def pages(self):
         with self.opened() as tiff:
             empty = pages = 0
             for part in parts(tiff):
                 samples = samples_of(part.page, part.number)
-                for group in self.groups:
+                for group in self.groups(part):
                     yield samples[..., group[0]] if len(group) == 1 else samples[..., group]
                 pages, empty = pages + 1, empty + (not any(part.page.databytecounts))
             absent = promised(tiff) - pages
@@ -148,12 +156,13 @@ class Tiff:
 
         directories = []
         with self.opened() as tiff:
-            first = tiff.pages[0]
-            size = (1 + twice) * len(tiff.pages) * math.prod(first.shape) * np.dtype(dtype or first.dtype).itemsize
-            big = tiff.is_bigtiff or size > LARGEST_TIFF
+            whole = (page for part in parts(tiff) for page in (part.page, *part.levels, *part.behind))
+            size = sum(math.prod(page.shape) * np.dtype(dtype or page.dtype).itemsize for page in whole)
+            big = tiff.is_bigtiff or (1 + twice) * size > LARGEST_TIFF
             with tifffile.TiffWriter(path, bigtiff=big, byteorder=tiff.byteorder) as writer:
                 for part in parts(tiff):
-                    samples = self.joined([next(pages) for _ in self.groups])
+                    groups = self.groups(part)
+                    samples = joined([next(pages) for _ in groups], groups)
                     for page, levels in [(part.page, part.levels), *((page, []) for page in part.behind)]:
                         found = directories_of(tiff, page)
                         standing_in = [(tag + 1, "Q" if big else "I", 1, 0, True) for tag in found]
@@ -168,15 +177,6 @@ class Tiff:
                 raise ValueError("there are more pages than were read")
             if any(directories):
                 write_directories(directories, path)
-
-    def joined(self, pages):
-        """The samples (H, W, S) of which the pages are groups."""
-        import numpy as np
-
-        samples = np.empty((*pages[0].shape[:2], sum(map(len, self.groups))), pages[0].dtype)
-        for group, page in zip(self.groups, pages, strict=True):
-            samples[..., group] = page if page.ndim > 2 else page[..., None]
-        return samples
 
     def made(self, page, samples, twice):
         """The samples of a page that belongs to the one of these `samples`: those again, smaller; or a mask as it
@@ -199,16 +199,27 @@ class Tiff:
 # Pages
 
 
+def joined(pages, groups):
+    """The samples (H, W, S) of which the pages are groups."""
+    import numpy as np
+
+    samples = np.empty((*pages[0].shape[:2], sum(map(len, groups))), pages[0].dtype)
+    for group, page in zip(groups, pages, strict=True):
+        samples[..., group] = page if page.ndim > 2 else page[..., None]
+    return samples
+
+
 def parts(tiff):
     """Yields the pages of a tifffile.TiffFile, if all can be written as they are: a `Part` each."""
     part = first = None
     for number, page in enumerate(tiff.pages, 1):
-        if part and page.subfiletype & (REDUCED | MASK):
-            what = refused_level(page, part.page)
+        what = None
+        if part and (page.subfiletype & MASK or is_copy(page, part.page, tiff)):
+            what = refused_mask(page)
             part.behind.append(page)
         else:
             if part:
-                yield part
+                yield from known(part)
             if part and tiff.is_imagej and first.ndim == 2 and first.imagewidth in (3, 4):
                 raise ValueError(
                     f"has pages of {first.imagewidth} columns, as tifffile makes of ImageJ's colours of 16 bits: each "
@@ -216,8 +227,7 @@ def parts(tiff):
                 )
             first = first or page
             part = Part(number, page, [sub.aspage() for sub in page.pages or ()], [])
-            what = refused(page, first)
-            what = what or next(filter(None, (refused_level(sub, page) for sub in part.levels)), None)
+            what = refused(page) or next(filter(None, (refused_level(sub, page) for sub in part.levels)), None)
         if what:
             raise ValueError(f"page {number} {what}")
     layout = tiff.tiff  # where the next page would begin stands behind a page's tags
@@ -228,10 +238,25 @@ def parts(tiff):
         raise ValueError(f"page {number + 1} is damaged, and with it where the pages after it are")
     if number == 1 and not tiff.is_ome and math.prod(tiff.series[0].shape) > math.prod(first.shape):
         raise ValueError("has pages that only ImageJ finds, as of more than 4 GB: save it as a BigTIFF")
-    yield part
+    yield from known(part)
 
 
-def refused(page, first):
+def known(part):
+    """A `Part` in a list; or, where it has several copies of one size, as where those of all pages are behind the last
+    one, a part for each of its pages: then nobody knows whose they are."""
+    copies = [page.shape for page in part.behind if not page.subfiletype & MASK]
+    if len(set(copies)) == len(copies):
+        return [part]
+    found = [part._replace(behind=[])]
+    for number, page in enumerate(part.behind, part.number + 1):
+        if page.subfiletype & MASK:
+            found[-1].behind.append(page)
+        else:
+            found.append(Part(number, page, [], []))
+    return found
+
+
+def refused(page):
     """What keeps a page from being denoised, or being written as it came, if anything."""
     import tifffile
 
@@ -240,9 +265,6 @@ def refused(page, first):
         return f"has values of {page.bitspersample} bits of the kind {page.sampleformat}, which aren't read"
     if page.ndim not in (2, 3) or page.imagedepth > 1:
         return "is a volume in itself: save it as a page for each plane"
-    if (page.shape, page.dtype, page.bitspersample) != (first.shape, first.dtype, first.bitspersample):
-        what = f"has the shape {page.shape} and {page.dtype}, but page 1 {first.shape} and {first.dtype}"
-        return f"{what}: save each as a file of its own"
     if page.compression not in tifffile.TIFF.DECOMPRESSORS and page.compression.name not in CCITT:
         return f"is compressed as {page.compression.name}, which isn't read: save it compressed otherwise"
     by_jpeg = colours == "YCBCR" and page.compression.name in ("JPEG", "OJPEG", "ALT_JPEG")  # whose decoder makes RGB
@@ -253,14 +275,32 @@ def refused(page, first):
     return None
 
 
+def refused_mask(page):
+    odd = page.subfiletype & MASK and (page.samplesperpixel > 1 or page.dtype is None)
+    return "is an odd mask" if odd else None
+
+
 def refused_level(page, whole):
-    """The same of a page that has `whole` again, smaller, or is a mask for it."""
+    """The same of a page inside of `whole`, which has that again, smaller, or is a mask for it."""
     if page.subfiletype & MASK:
-        return None if page.samplesperpixel == 1 and page.dtype is not None else "is an odd mask"
-    alike = all(getattr(page, name) == getattr(whole, name) for name in ("dtype", "samplesperpixel", "photometric"))
-    if not alike or page.imagelength > whole.imagelength or page.imagewidth > whole.imagewidth or page.pages:
+        return refused_mask(page)
+    if not is_smaller(page, whole):
         return "is there in several sizes, of which one is of another kind and would be lost"
     return None
+
+
+def is_smaller(page, whole):
+    """Whether a page may have `whole` again, smaller: it is of the same kind, and its sides have the same ratio."""
+    alike = all(getattr(page, name) == getattr(whole, name) for name in ("dtype", "samplesperpixel", "photometric"))
+    (height, width), (rows, columns) = ((p.imagelength, p.imagewidth) for p in (whole, page))
+    fits = rows <= height and columns <= width and abs(rows * width - columns * height) <= height + width
+    return alike and fits and not page.pages
+
+
+def is_copy(page, whole, tiff):
+    """The same of a page that follows `whole`. Slides of Aperio's scanners (SVS) mark the labels and pictures of all of
+    the glass as smaller, and copies not."""
+    return bool(page.subfiletype & REDUCED) != tiff.is_svs and is_smaller(page, whole)
 
 
 def samples_of(page, number=None):
@@ -273,9 +313,16 @@ def samples_of(page, number=None):
         size = math.prod(page.shape) * page.dtype.itemsize
         if max(ends, default=0) > page.parent.filehandle.size or size > max(LARGE, PACKED * sum(counts)):
             raise ValueError("its pixels are not all there")
+        if TAKEN * size > memory():
+            raise MemoryError
         array = page.asarray(maxworkers=1)
         if array.shape != page.shape:
             raise ValueError("its pixels are not all there")
+    except MemoryError as error:
+        raise ValueError(
+            f"page {number} has {size / 1e9:.3g} GB of pixels, for which this machine has too little memory: cut it "
+            "into parts"
+        ) from error
     except Exception as error:  # of a damaged page tifffile and its decoders raise almost anything
         raise ValueError(f"page {number} is damaged: {error}" if number else f"is damaged: {error}") from error
     if page.photometric.name == "PALETTE":

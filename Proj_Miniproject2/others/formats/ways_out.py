@@ -12,7 +12,7 @@ INSTRUMENTS = {  # for these folders are searched, too, so that nobody misses th
     **dict.fromkeys((".oib", ".oif", ".oir", ".vsi", ".poir"), ("Olympus's microscopes", OME)),
     **dict.fromkeys((".ims",), ("Imaris", OME)),
     **dict.fromkeys((".dv", ".r3d"), ("DeltaVision's microscopes", OME)),
-    **dict.fromkeys((".flex", ".mvd2", ".stk", ".scn", ".svs", ".ndpi", ".bif", ".mrxs", ".qptiff"), ("scanners", OME)),
+    **dict.fromkeys((".flex", ".mvd2", ".stk", ".scn", ".ndpi", ".bif", ".mrxs", ".qptiff"), ("scanners", OME)),
     **dict.fromkeys((".sif", ".spe"), ("spectrometers and their cameras", "export it as FITS or TIFF")),
     **dict.fromkeys((".dm3", ".dm4", ".emd", ".ser", ".tvips", ".eer"), ("electron microscopes", MRC_OR_TIFF)),
     **dict.fromkeys((".mha", ".mhd", ".nrrd", ".minc", ".mnc"), ("medical images", NIFTI)),

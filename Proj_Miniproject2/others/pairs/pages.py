@@ -1,12 +1,12 @@
 """Pictures to train on as they come, 8 bits or measured: read from files, and brought to one range for the network."""
 
-import os
 from typing import NamedTuple
 
 import torch
 
 from ..formats.arrays import tensor_of
 from ..formats.opening import open_picture
+from ..formats.streams import memory
 from ..noise.estimate import estimate
 from ..noise.ranges import LEVELS, SPAN, found, in_levels, repaired
 from ..noise.stabilise import evened
@@ -44,11 +44,6 @@ def read_pages(path, what=""):
         raise
     except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
         raise ValueError(f"{what}{path}: {error}") from error
-
-
-def memory():
-    """The machine's, in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def page_of(name, pixels):
