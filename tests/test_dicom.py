@@ -26,7 +26,7 @@ from .test_measured import Darkening
 
 OWN = Path(pydicom.data.__file__).parent / "test_files"
 MADE = "ImageType SOPInstanceUID DerivationDescription SourceImageSequence PixelData".split()
-MADE += ["SmallestImagePixelValue", "LargestImagePixelValue"]
+MADE += "SmallestImagePixelValue LargestImagePixelValue SeriesInstanceUID SeriesDescription".split()
 
 
 def written(path, words, syntax=ExplicitVRLittleEndian, **elements):
@@ -194,6 +194,31 @@ def test_what_was_derived_before_is_still_said(tmp_path):
     assert [item.ReferencedSOPInstanceUID for item in after.SourceImageSequence][0] == "1.2.3"
     assert after.ImageType == ["DERIVED", "PRIMARY", "AXIAL"] and "MACParametersSequence" not in after
     assert after.SharedFunctionalGroupsSequence[0].CTImageFrameTypeSequence[0].FrameType[0] == "DERIVED"
+
+
+def test_what_a_run_makes_of_a_series_is_a_new_one(tmp_path, monkeypatch):
+    """The same for all of its files, another for another series, another run, and what is compared."""
+    monkeypatch.setattr(Darkening, "VIEWS", 1)
+    monkeypatch.setattr(weights, "trained", lambda network, path=None: Darkening())
+    series = {"a1": "1.2.3", "a2": "1.2.3", "b": "1.2.4"}
+    (tmp_path / "in").mkdir()
+    for name, uid in series.items():
+        written(tmp_path / "in" / name, draws(1, 31, 20), SeriesInstanceUID=uid, SeriesDescription="x" * 60)
+    written(tmp_path / "in" / "none", draws(1, 31, 20))
+
+    def run(*options):
+        main(["denoise", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--compare", *options])
+        return {path.name: pydicom.dcmread(path) for path in (tmp_path / "out").iterdir()}
+
+    first = run()
+    uids = {name: found.SeriesInstanceUID for name, found in first.items() if "none" not in name}
+    assert uids["a1"] == uids["a2"] and uids["a1-compare"] == uids["a2-compare"] and len(set(uids.values())) == 4
+    assert not {*series.values()} & {*uids.values()} and all(pydicom.uid.UID(uid).is_valid for uid in uids.values())
+    assert first["a1"].SeriesDescription == "x" * 55 + " denoised" and "SeriesInstanceUID" not in first["none"]
+    (tmp_path / "out" / "a2").unlink()
+    assert run("--resume")["a2"].SeriesInstanceUID == uids["a1"]
+    other = run("--overwrite", "--strength", "0.5")
+    assert other["a1"].SeriesInstanceUID == other["a2"].SeriesInstanceUID != uids["a1"]
 
 
 def test_bits_of_a_comparison(tmp_path):

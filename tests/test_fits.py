@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 
 from Proj_Miniproject2.others.__main__ import main
-from Proj_Miniproject2.others.api import weights
+from Proj_Miniproject2.others.api import denoising, weights
 from Proj_Miniproject2.others.formats import streams
 from Proj_Miniproject2.others.formats.opening import open_picture
 
@@ -37,6 +37,16 @@ def pieces(path):
     return [(content[p["hdrLoc"] : p["datLoc"]], content[p["datLoc"] : p["datLoc"] + p["datSpan"]]) for p in places]
 
 
+def write_scaled(path, first, words, compressed):
+    """A second HDU of integers with a scale, in which 7 is blank, as astropy writes none itself."""
+    fits.HDUList([first, (fits.CompImageHDU if compressed else fits.ImageHDU)(words)]).writeto(path)
+    with fits.open(path, disable_image_compression=True) as file:
+        for key, value in {"BSCALE": 0.25, "BZERO": -3.5, "BLANK": 7}.items():
+            file[1].header[key] = value
+        content, place = file[1].header.tostring().encode(), file.fileinfo(1)["hdrLoc"]
+    path.write_bytes(path.read_bytes()[:place] + content + pieces(path)[1][1])
+
+
 @pytest.mark.parametrize(
     "dtype, compressed",
     [("u1", False), ("i2", False), ("i4", False), ("i8", False), ("u1", True), ("i2", True), ("i4", True)],
@@ -45,15 +55,8 @@ def test_scaled_integers_stay_so(dtype, compressed, tmp_path, monkeypatch):
     """BITPIX, BSCALE, BZERO and BLANK; blanks are no measurement, and stay."""
     words = values(2, 31, 20, dtype=dtype)
     words[0, 3:5] = words[1, 0, 0] = 7
-    kind = fits.CompImageHDU if compressed else fits.ImageHDU
     path, out = tmp_path / "a.fits", tmp_path / "out" / "a.fits"
-    fits.HDUList([fits.PrimaryHDU(), kind(words)]).writeto(path)
-    with fits.open(path, disable_image_compression=True) as file:
-        for key, value in {"BSCALE": 0.25, "BZERO": -3.5, "BLANK": 7}.items():
-            file[1].header[key] = value
-        content, place = file[1].header.tostring().encode(), file.fileinfo(1)["hdrLoc"]
-    path.write_bytes(path.read_bytes()[:place] + content + pieces(path)[1][1])
-
+    write_scaled(path, fits.PrimaryHDU(), words, compressed)
     picture = open_picture(path)
     monkeypatch.setattr(weights, "trained", lambda network, path=None: Darkening())
     main(["denoise", str(path), "--out", str(out.parent)])
@@ -67,6 +70,31 @@ def test_scaled_integers_stay_so(dtype, compressed, tmp_path, monkeypatch):
     assert "denoised" in str(new["HISTORY"])
     picture.write((page + 0.75 for page in picture.pages()), out)
     assert np.array_equal(stored(out, 1)[0], np.where(words == 7, 7, (words + 1.0).clip(max=np.iinfo(dtype).max)))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_floats_are_what_the_integers_stand_for(compressed, tmp_path, monkeypatch):
+    """Of unsigned ones and of scaled ones with blanks, by the command, beside what came."""
+    monkeypatch.setattr(Darkening, "VIEWS", 1)
+    monkeypatch.setattr(weights, "trained", lambda network, path=None: Darkening())
+    words, path, out = values(24, 32, dtype="i2"), tmp_path / "a.fits", tmp_path / "out"
+    words[3, 4:9] = 7
+    write_scaled(path, fits.PrimaryHDU(40_000 + values(24, 32, dtype="u2", seed=1)), words, compressed)
+    with fits.open(path) as file:
+        before = [hdu.data.astype(float) for hdu in file]
+    assert np.nanmin(before[1]) < 30 and np.isnan(before[1]).sum() == 5 and before[0].min() > 40_000
+    main(["denoise", str(path), "--out", str(out), "--dtype", "float32", "--compare"])
+    with fits.open(out / "a.fits") as file:
+        after = [hdu.data for hdu in file]
+        assert [hdu.header["BITPIX"] for hdu in file] == [-32, -32]
+        assert all(not {"BSCALE", "BZERO", "BLANK"} & {*hdu.header} for hdu in file)
+        assert all("without BSCALE, BZERO, BLANK" in str(hdu.header["HISTORY"]) for hdu in file)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(other, denoising.denoise(one), rtol=1e-6)
+        assert (other != one).any()
+    with fits.open(out / "a-compare.fits") as file:
+        for one, other, both in zip(before, after, file, strict=True):
+            np.testing.assert_allclose(both.data, np.concatenate([one, other], 1), rtol=1e-6)
 
 
 def test_all_but_pictures_stays_bit_for_bit(tmp_path):

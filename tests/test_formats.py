@@ -225,11 +225,12 @@ EXAMPLES = {
     ),
     "fits": Example(
         Fits, ".fits", write_fits, read_fits, (">f4", "u1", ">i2", ">u2", ">i4", ">f8"), True, (0,), about_fits,
+        floats=True,
     ),
     "fits, packed": Example(Fits, ".fits.gz", write_fits, read_fits, (">f4", ">i2", ">u4"), True, (0,), about_fits),
     "fits, compressed": Example(
         Fits, ".fz", lambda path, array: write_fits(path, array, fits.CompImageHDU), read_fits,
-        (">i4", "u1", ">i2", ">u2"), about=about_fits,
+        (">i4", "u1", ">i2", ">u2"), about=about_fits, floats=True,
     ),
     "mrc": Example(
         Mrc, ".mrc", write_mrc, read_mrc, ("<f4", "i1", "<i2", "<u2", "<f2", ">f4", ">i2"), True, (0,), about_mrc,

@@ -478,7 +478,10 @@ def test_floats_for_integers(tmp_path, capsys):
     tifffile.imwrite(tmp_path / "in" / "b.tif", array, ome=True, photometric="minisblack", metadata={"axes": "ZYX"})
     (tmp_path / "in" / "c.png").write_bytes(imagecodecs.png_encode(array[0]))
     printed = refused(capsys, lambda: run(tmp_path, "--dtype", "float32"), 1)
-    assert "c.png: would hold no floats: --dtype float32 goes with Npy" in printed and "1 of 3" in printed
+    assert (
+        "c.png: would hold no floats: leave --dtype float32 out, or save it first as one of Npy" in printed
+        and "1 of 3" in printed
+    )
     wanted = expected(array.astype(float)).astype("float32")
     with tifffile.TiffFile(tmp_path / "out" / "b.tif") as tiff:
         assert 'Type="float"' in tiff.ome_metadata and tiff.series[0].dtype == np.float32

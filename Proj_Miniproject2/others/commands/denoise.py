@@ -91,10 +91,14 @@ def denoise_picture(models, picture, output, progress, args):
 def denoise_array_by_blocks(models, picture, output, progress, args):
     """Denoise a zarr, together with all other processes; with --resume go on with what a run with the same options
     left."""
-    about = {name: str(value) for name, value in vars(args).items() if name not in ELSEWHERE}
     share = processes.rank(), processes.processes()
-    copy = Copy(picture, output, about, args.resume, share=share, together=processes.together)
+    copy = Copy(picture, output, about(args), args.resume, share=share, together=processes.together)
     denoise_blocks(models, picture, copy, progress, args.strength, known_of(args), args.repair)
+
+
+def about(args):
+    """The options that change what comes out."""
+    return {name: str(value) for name, value in vars(args).items() if name not in ELSEWHERE}
 
 
 def opened(file, options, mosaic):
@@ -289,7 +293,8 @@ def main(args):
     if args.quality is not None:
         check_int("quality", args.quality, 1, 100)
     check_strength(args.strength)
-    options = Options(args.quality, jpeg=args.developed == "jpeg", dtype=args.dtype, channels=args.channels)
+    run = processes.from_first(lambda: f"{about(args)} {args.out.resolve()}")
+    options = Options(args.quality, args.developed == "jpeg", args.dtype, args.channels, run)
     known, remarks = known_of(args), Counter()
     models = chosen(args.network, args.weights, args.views)
     check_made_even(models, args.repair or any(value is not None for value in known.values()))

@@ -37,6 +37,7 @@ class Options(NamedTuple):
     jpeg: bool = False  # what RAW files are developed to, instead of a TIFF
     dtype: str | None = None  # "float32" for files of floats, whatever came
     channels: bool = False  # whether the last axis of NumPy's arrays is of channels, each a page of its own
+    run: str = ""  # what this run is told from others by, which make other files of the same ones
 
 
 PLAIN = Options()

@@ -12,7 +12,7 @@ PLACE, MAGIC = 128, b"DICM"
 ELEMENT = 12  # bytes before the value of compressed pixels
 DEFERRED = 2**16  # bytes: longer values stay in the file until they are asked for
 NO_PICTURE = {"SEG": "a segmentation", "RTDOSE": "a radiation dose"}  # by modality
-LONGEST_TEXT = 1024  # of what says how an image came about
+LONGEST_TEXT, LONGEST_NAME = 1024, 64  # of what says how an image came about, and of a series' name
 FROM_COMPRESSED = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "EncapsulatedPixelDataValueTotalLength")
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 SEALS = ("MACParametersSequence", "DigitalSignaturesSequence")  # of the values that no longer are
@@ -21,8 +21,9 @@ SEALS = ("MACParametersSequence", "DigitalSignaturesSequence")  # of the values 
 class Dicom:
     """All frames of a grey image, as stored: RescaleSlope and RescaleIntercept go on scaling them.
 
-    What comes out is a derived image in DICOM's sense, with a SOPInstanceUID of its own. It is uncompressed; one that
-    was uncompressed keeps its transfer syntax.
+    What comes out is a derived image in DICOM's sense, with a SOPInstanceUID of its own. All that a run makes of a
+    series is a new one, as those of a series share what made them (PS3.3, A.1.2 and C.7.3.1). It is uncompressed; one
+    that was uncompressed keeps its transfer syntax.
     """
 
     ENDINGS, FOLDERS, AS = {".dcm"}, set(), {}
@@ -34,7 +35,7 @@ class Dicom:
 
     def __init__(self, path, options):
         check_extra("is a DICOM", "dicom", "pydicom", "pylibjpeg", "libjpeg", "openjpeg", "rle")
-        self.path = path
+        self.path, self.run = path, options.run
         found = self.read(stop_before_pixels=True)
         try:
             with quiet():
@@ -217,6 +218,11 @@ class Dicom:
         source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = found.SOPClassUID, found.SOPInstanceUID
         found.SourceImageSequence = [*found.get("SourceImageSequence", ()), source]
         found.SOPInstanceUID = generate_uid(None)  # which pydicom puts before the elements, too
+        if "SeriesInstanceUID" in found:
+            what = "compared" if twice else "denoised"
+            found.SeriesInstanceUID = generate_uid(entropy_srcs=[found.SeriesInstanceUID, self.run, what])
+            name = str(found.get("SeriesDescription", "") or "")[: LONGEST_NAME - len(what) - 1]
+            found.SeriesDescription = f"{name} {what}".strip()
         functional = [
             *found.get("SharedFunctionalGroupsSequence", ()),
             *found.get("PerFrameFunctionalGroupsSequence", ()),

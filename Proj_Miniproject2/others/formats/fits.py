@@ -17,9 +17,11 @@ from .extras import check_extra
 from .streams import PIECE, Source, made_by, quiet, unpacked, written
 
 BLOCK, CARD = 2880, 80  # bytes
+SCALE = "BSCALE", "BZERO", "BLANK"  # of integers
 LONGEST_HEADER = 2_000  # blocks
 MAGIC, END = b"SIMPLE  =", b"END".ljust(CARD)
 DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}  # by BITPIX
+FLOAT = -32  # BITPIX of float32, the only dtype that is asked for
 FLOATS_EXACT = 2**53
 LEAST = 8  # rows and columns of a picture: what has fewer is a spectrum, or a table
 # Names of HDUs, or words in them, that hold no light: what they say of each pixel stays as it is.
@@ -57,10 +59,11 @@ class Hdu(NamedTuple):
 
 class Fits:
     """The planes of all pictures in a FITS, HDU after HDU: as floats, or as the integers that are stored, which BSCALE
-    and BZERO go on scaling; where BZERO makes unsigned ones of them, as these. BLANK is no measurement."""
+    and BZERO go on scaling; where BZERO makes unsigned ones of them, as these. BLANK is no measurement. With
+    --dtype they are the floats that these stand for, and nothing scales them any more."""
 
     ENDINGS, FOLDERS, AS = {".fits", ".fit", ".fts", ".fz", ".fits.gz"}, set(), {}
-    FLOATS = False
+    FLOATS = True
 
     @staticmethod
     def is_mine(path, head):
@@ -68,7 +71,7 @@ class Fits:
 
     def __init__(self, path, options):
         check_extra("is a FITS", "fits", "astropy")
-        self.path = path
+        self.path, self.floats = path, bool(options.dtype)
 
     @cached_property
     def hdus(self):
@@ -127,7 +130,7 @@ class Fits:
                 dtype = np.dtype(DTYPES[hdu.header["BITPIX"]])
                 size = math.prod(hdu.shape[-2:]) * dtype.itemsize
                 for _ in range(hdu.count()):
-                    yield native(np.frombuffer(source.read(size), dtype).reshape(hdu.shape[-2:]), hdu)
+                    yield self.native(np.frombuffer(source.read(size), dtype).reshape(hdu.shape[-2:]), hdu)
                 source.copy(hdu.data - hdu.count() * size)
                 source.piece(hdu.size - hdu.data)
 
@@ -143,7 +146,10 @@ class Fits:
                         page = np.asarray(found[number].section[place or slice(None)])
                 except Exception as error:  # of damaged tiles all kinds are raised
                     raise ValueError(f"HDU {number + 1} is damaged: {error}") from error
-                yield native(page, hdu)
+                yield self.native(page, hdu)
+
+    def native(self, words, hdu):
+        return scaled(native(words, hdu), hdu) if self.floats else native(words, hdu)
 
     def write(self, pages, path, twice=False, dtype=None):
         pages = iter(pages)
@@ -157,18 +163,21 @@ class Fits:
                     continue
                 source.copy(hdu.data)
                 source.piece(hdu.size - hdu.data)
-                new = (stored(next(pages), hdu) for _ in range(hdu.count()))
+                new = (next(pages) for _ in range(hdu.count()))
+                new = (page.astype(DTYPES[FLOAT]) if dtype else stored(page, hdu) for page in new)
                 if hdu.compressed:
-                    self.write_compressed(number, new, file, twice)
+                    self.write_compressed(number, new, file, twice, dtype)
                 else:
-                    file.write(with_cards(twice_as_wide(hdu.raw) if twice else hdu.raw, [history()]))
+                    raw = changed(hdu.raw, "NAXIS1", 2 * hdu.shape[-1]) if twice else hdu.raw
+                    raw = without(changed(raw, "BITPIX", FLOAT), SCALE) if dtype else raw
+                    file.write(with_cards(raw, history(dtype)))
                     size = sum(file.write(page.tobytes()) for page in new)
                     file.write(bytes(-size % BLOCK))
             file.write(self.behind)
             file.flush()
             self.sum_up(file)
 
-    def write_compressed(self, number, pages, file, twice):
+    def write_compressed(self, number, pages, file, twice, dtype):
         """The same tiles in the same compression. But floats, which were rounded to a part of the noise that they no
         longer have, are compressed without a loss, and so is what HCOMPRESS may have rounded."""
         import numpy as np
@@ -178,12 +187,12 @@ class Fits:
         with opened(self.path) as found, new_file(file) as scratch, new_file(file) as content:
             old = found[number]
             shape = (*hdu.shape[:-1], hdu.shape[-1] * (1 + twice))
-            data = np.memmap(scratch, DTYPES[old.header["BITPIX"]], "w+", shape=shape)
+            data = np.memmap(scratch, DTYPES[FLOAT if dtype else old.header["BITPIX"]], "w+", shape=shape)
             for place, page in zip(np.ndindex(shape[:-2]), pages, strict=True):
                 data[place] = page
             header = old.header.copy()
-            kept = [header.cards[key].image for key in ("BSCALE", "BZERO", "BLANK") if key in header]
-            for key in ("BSCALE", "BZERO", "BLANK", *OLD):  # or astropy counts in them once more, or drops them
+            kept = [header.cards[key].image for key in SCALE if key in header and not dtype]
+            for key in (*SCALE, *OLD):  # or astropy counts in them once more, or drops them
                 header.remove(key, ignore_missing=True)
             kept += [str(fits.Card(key, "0".ljust(16, "0"))) for key in FILLED if key in hdu.header]
             floats = data.dtype.kind == "f"
@@ -200,7 +209,7 @@ class Fits:
             header = b""
             while END not in cards_of(header):
                 header += content.read(BLOCK)
-            file.write(with_cards(header, [*kept, history()]))
+            file.write(with_cards(header, [*kept, *history(dtype)]))
             shutil.copyfileobj(content, file, PIECE)
 
     def sum_up(self, file):
@@ -252,6 +261,12 @@ def native(words, hdu):
     return floats
 
 
+def scaled(page, hdu):
+    """What the values of `native` stand for, see `Fits`."""
+    scale, zero = hdu.header.get("BSCALE", 1), hdu.header.get("BZERO", 0)
+    return page if hdu.is_unsigned() or (scale, zero) == (1, 0) else page.astype("float64") * scale + zero
+
+
 def stored(page, hdu):
     """The values of a page as they are stored: the inverse of `native`, rounded where need be."""
     import numpy as np
@@ -289,16 +304,24 @@ def with_cards(raw, new):
     return b"".join(cards) + b" " * (-len(cards) * CARD % BLOCK)
 
 
-def history():
-    return f"HISTORY {made_by()}: denoised, each plane by itself"
+def history(dtype):
+    cards = [f"HISTORY {made_by()}: denoised, each plane by itself"]
+    return [*cards, f"HISTORY {made_by()}: as {dtype}, without {', '.join(SCALE)}"] if dtype else cards
 
 
-def twice_as_wide(raw):
-    """A header as it stands in a file, with twice as many columns."""
-    cards = cards_of(raw)
-    place = next(place for place, card in enumerate(cards) if card.startswith(b"NAXIS1  ="))
-    cards[place] = (b"NAXIS1  = %20d" % (2 * int(cards[place][9:].split(b"/")[0]))).ljust(CARD)
-    return b"".join(cards)
+def is_of(card, keys):
+    return any(card.startswith(f"{key:8}=".encode("ascii")) for key in keys)
+
+
+def changed(raw, key, number):
+    """A header as it stands in a file, with another number on a card."""
+    new = f"{key:8}= {number:20d}".encode("ascii").ljust(CARD)
+    return b"".join(new if is_of(card, [key]) else card for card in cards_of(raw))
+
+
+def without(raw, keys):
+    """A header as it stands in a file, without some of its cards."""
+    return b"".join(card for card in cards_of(raw) if not is_of(card, keys))
 
 
 def described(raw):

@@ -38,7 +38,9 @@ def open_picture(path, options=PLAIN):
         if kind.is_mine(path, head):
             if options.dtype and not kind.FLOATS:
                 able = ", ".join(kind.__name__ for kind in FORMATS if kind.FLOATS)
-                raise ValueError(f"would hold no floats: --dtype {options.dtype} goes with {able}")
+                raise ValueError(
+                    f"would hold no floats: leave --dtype {options.dtype} out, or save it first as one of {able}"
+                )
             return Floating(kind(path, options), options.dtype) if options.dtype else kind(path, options)
     raise ValueError(
         way_out(path.suffix) or f"is no picture of the kinds {', '.join(KINDS)}: export it as one of these"
