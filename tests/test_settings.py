@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from Proj_Miniproject2 import denoise
+from Proj_Miniproject2 import denoise, estimate_noise
 from Proj_Miniproject2.model import (
     MSE,
     Conv2d,
@@ -110,11 +110,14 @@ def test_autocast_plays_no_part_in_training_and_predicting(optimizer, model, mon
     assert same(found, expected) and torch.equal(again, images)
 
 
-@pytest.mark.parametrize("picture", [random_images(3, 40, 40), torch.rand(40, 40) * 9e3], ids=["8 bits", "measured"])
-def test_autocast_plays_no_part_in_denoise(picture):
-    expected = denoise(picture)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(denoise(picture), expected)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(40, 40), (4, 40, 40)])
+def test_autocast_plays_no_part_in_denoise(shape, dtype):
+    picture = (torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 200).to(dtype)
+    expected = denoise(picture), estimate_noise(picture)
+    for others in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", others):
+            assert torch.equal(denoise(picture), expected[0]) and estimate_noise(picture) == expected[1]
 
 
 # ----------------------------------------------------------------------------------------------------------

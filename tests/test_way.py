@@ -193,7 +193,7 @@ def test_no_light_is_lost_where_photons_are_few(mean, models):
     assert rms(found - 8 * mean * light / light.mean()) < 0.6 * rms(picture - 8 * mean * light / light.mean())
 
 
-@pytest.mark.parametrize("a, b", [(1e-9, 0), (1e-3, -7), (1e6, 1e7)])
+@pytest.mark.parametrize("a, b", [(1e-19, 0), (1e-3, -7), (1e6, 1e7), (1e17, 0)])
 @pytest.mark.parametrize("photons", [None, 20])
 def test_units_and_offset_do_not_matter(a, b, photons, models):
     picture = counted(smooth(96, 112), 1 / photons, 0.02) if photons else noisy(torch.float64)

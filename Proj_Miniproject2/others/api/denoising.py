@@ -13,6 +13,7 @@ from .way import colours_of, denoise_array, denoise_pixels
 from .weights import chosen
 
 
+@torch.autocast("cpu", enabled=False)  # which may round, and takes not all dtypes
 def denoise(picture, *, weights=None, strength=1, pages=False, noise=None, repair=False, dtype=None):
     """A noisy picture, denoised: the same kind of thing, of the same shape, dtype and range.
 

@@ -17,6 +17,7 @@ FINE = 1.5  # steps of integers
 LIKE = 1.3  # times as strong as that of all pages, or less, is the noise of each, if it is one
 
 
+@torch.autocast("cpu", enabled=False)
 def estimate_noise(picture, *, gain=None, read_noise=None, offset=None, pages=False):
     """The noise of a picture, from the picture alone: a `Noise`, see there, whose fields are tuples of a number for
     each channel (gain, offset, read_noise, sd) or one number for all (white, correlation, reach, channels, saturated,

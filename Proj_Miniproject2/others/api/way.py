@@ -78,7 +78,9 @@ def colours_of(pixels):
 
 def with_the_rest(colours, pixels):
     """The first channels of pixels, denoised, and a last one that is transparency as it was; in memory of their own."""
-    return torch.cat([colours.to(pixels), pixels.detach()[len(colours) :]])
+    result = pixels.detach().clone(memory_format=torch.contiguous_format)
+    result[: len(colours)] = colours
+    return result
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -363,16 +363,19 @@ def line(levels, variances, gain=None, read_noise=None, offset=None):
     if len(levels) < LEAST_CLASSES:
         return 0.0, variances.mean().item()
     most, middle = variances.max().clamp(min=1e-300), levels.mean()
-    at, weights = torch.stack([levels - middle, torch.ones_like(levels)], 1), 1 / variances.clamp(min=most / 50)
+    unit = (levels - middle).abs().max().clamp(min=1e-300)  # or of two columns unlike each other one is taken for zeros
+    from_middle, weights = (levels - middle) / unit, 1 / variances.clamp(min=most / 50)
+    at = torch.stack([from_middle, torch.ones_like(levels)], 1)
     for _ in range(20):
         slope, height = torch.linalg.lstsq(at * weights[:, None], (variances * weights)[:, None]).solution[:, 0]
-        on_line = slope * (levels - middle) + height
+        on_line = slope * from_middle + height
         above = variances - on_line
         usual = 4.5 * (above * weights).abs().median().clamp(min=1e-12) / weights
         weights = 1 / on_line.clamp(min=most / 50) / (1 + (above.clamp(min=0) / usual) ** 2)
     if slope <= 0:
         return 0.0, max(height.item(), 0.0)
-    return slope.item(), (height - slope * middle).item()
+    gain = slope / unit
+    return gain.item(), (height - gain * middle).item()
 
 
 def between_channels(pictures):
