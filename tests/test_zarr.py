@@ -193,6 +193,18 @@ def test_a_crash_and_on(tmp_path):
         assert len(Copy(picture, out, about, resume).own(picture.blocks(picture.images[0]))) == whole
 
 
+def test_two_runs_do_not_get_into_each_others_way(tmp_path):
+    data, out = values(1, 2, 90, 61), tmp_path / "b.zarr"
+    picture = Zarr(draw(tmp_path / "a.zarr", data), PLAIN)
+    first = Copy(picture, out, {"strength": 1})
+    for resume in (False, True):
+        with pytest.raises(OSError, match="another run is at work"):
+            Copy(picture, out, {"strength": 2}, resume)
+    make(first, picture)
+    make(Copy(picture, tmp_path / "c.zarr", {}), picture)
+    assert files(out) == files(tmp_path / "c.zarr") and sorted(os.listdir(tmp_path)) == ["a.zarr", "b.zarr", "c.zarr"]
+
+
 def test_three_processes_share_a_zarr(tmp_path):
     """Here as threads; each block is done once."""
     picture = Zarr(draw(tmp_path / "a.zarr", values(1, 2, 90, 61)), PLAIN)

@@ -25,6 +25,7 @@ from .files import flush, read_json
 
 METADATA = {".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
 PART = ".part"  # the ending of the folder beside, in which a copy is made
+LOCK = "lock"  # a file in there, which is locked by who makes it
 LEFT = ".partial"  # of files that zarr itself writes a chunk to, before it takes its name: a crash leaves some
 SIDE = 2048  # pixels: a block has at least as many rows and columns, as what lies around it costs time
 LARGEST = 2**31  # bytes of a chunk, or a shard, which is read and written as a whole
@@ -466,6 +467,7 @@ class Copy:
         self.beside = self.output.with_name(self.output.name + PART)
         self.folder = self.beside / self.output.name
         with self.step():
+            self.lock = locked(self.beside) if share[0] == 0 else None
             if share[0] == 0:
                 self.begin(json.dumps(about), resume, dtype)
         with self.step():
@@ -489,8 +491,9 @@ class Copy:
         note = self.beside / "about.json"
         if resume and note.is_file() and note.read_text(encoding="utf-8") == about:
             return
-        if self.beside.exists():
-            shutil.rmtree(self.beside)
+        for path in self.beside.iterdir():
+            if path.name != LOCK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.source.begin(self.folder, dtype=dtype)
         note.write_text(about, encoding="utf-8")
 
@@ -529,6 +532,27 @@ class Copy:
                     os.rename(self.output, self.beside / "old")
                 os.rename(self.folder, self.output)
                 shutil.rmtree(self.beside)
+                self.lock.close()
+
+
+def locked(folder):
+    """A file in a folder, which is made if there is none, that is locked until it is closed, or its process ends.
+    OSError if somebody else has locked it."""
+    import fcntl
+
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / LOCK, "a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise OSError("another run is at work on its output: wait for it, or choose another folder") from error
+        except OSError:  # there are file systems that know no locks
+            return file
+        if (folder / LOCK).exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(folder / LOCK)):
+            return file
+        file.close()  # it was that of a copy that has become whole just now
 
 
 def name_of(block):
