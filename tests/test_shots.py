@@ -100,6 +100,17 @@ def test_shots_that_differ_by_their_noise_alone_stay(large_scenes):
         assert brightness(pair) is None, (i, size)
 
 
+def test_what_is_saturated_in_both_shots_is_not_measured():
+    """Else to take nothing away would be infinitely good."""
+    noisy = [torch.randint(256, (3, 64, 400), dtype=torch.uint8) for _ in range(2)]
+    for shot in noisy:
+        shot[..., :300] = 255
+    one, other = experiment.validation([noisy], Run(source=shots, pairs=40))
+    assert 0 < len(one) < 40 and psnr(one, other) < 30
+    one, _ = experiment.validation([noisy[:1] * 2], Run(source=shots, pairs=4))  # there is nothing else
+    assert len(one) == 4
+
+
 @pytest.mark.parametrize("gain", [1.1, 0.8, 1])
 @pytest.mark.parametrize("sigma", [0, 0.6, 5, 30])
 def test_another_brightness_is_no_shift(gain, sigma):

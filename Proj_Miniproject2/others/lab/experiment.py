@@ -38,9 +38,12 @@ def turned_prediction(model, images, generator):
 def validation(photos, run):
     """(noisy, clean) of photos set aside: as the course made them, or for a camera's noise with sigma = 25, or with all
     the noises of `grey` or `correlated`. Of one's own pictures set aside there is no clean image: another shot stands
-    for it, or the pixels beside, whose noise bounds the PSNR."""
+    for it, or the pixels beside, whose noise bounds the PSNR; where both are the same, as what is saturated, masked or
+    empty is, there is none to tell how good a network is."""
     if run.source in (shots, singles):
-        return run.source(photos, replace(run, pairs=min(run.pairs, VALIDATION_SHOTS)))(VALIDATION_SEED)
+        noisy, other = run.source(photos, replace(run, pairs=min(run.pairs, VALIDATION_SHOTS)))(VALIDATION_SEED)
+        differ = (noisy != other).flatten(1).any(1)
+        return (noisy[differ], other[differ]) if bool(differ.any()) else (noisy, other)
     if run.source in (grey, correlated):
         return run.source(photos, replace(run, pairs=VALIDATION_CROPS))(VALIDATION_SEED, clean=True)
     if run.source is camera:
