@@ -3,6 +3,7 @@
 Who adds a format adds entries to EXAMPLES, files that the format's own library writes and reads, and to REFUSED.
 """
 
+import gzip
 import random
 import shutil
 import tracemalloc
@@ -132,6 +133,11 @@ def write_mrc(path, array):
         path.write_bytes(header.tobytes() + extended + array.tobytes())
 
 
+def pack(write, path, array):
+    write(path, array)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+
+
 def read_mrc(path):
     with mrcfile.open(path) as file:
         return file.data.copy()
@@ -236,6 +242,10 @@ EXAMPLES = {
         Mrc, ".mrc", write_mrc, read_mrc, ("<f4", "i1", "<i2", "<u2", "<f2", ">f4", ">i2"), True, (0,), about_mrc,
         floats=True,
     ),
+    "mrc, packed": Example(
+        Mrc, ".map.gz", lambda path, array: pack(write_mrc, path, array), read_mrc, ("<f4", ">i2"), True, (0,),
+        about_mrc,
+    ),
     "nifti": Example(
         Nifti, ".nii", write_nifti, read_nifti, ("<f4", "u1", "i1", "<i2", "<u2", ">i4", ">f8"), True, (0,),
         about_nifti, floats=True,
@@ -252,6 +262,10 @@ EXAMPLES = {
         Npz, ".npz", lambda path, array: np.savez_compressed(path, places=np.arange(40.0).reshape(20, 2), array=array),
         lambda path: np.load(path)["array"], ("uint8", ">u2", "<f4"), True, (0, 3),
         lambda path: (list(np.load(path)), np.load(path)["places"].tolist()), floats=True,
+    ),
+    "npz in columns": Example(
+        Npz, ".npz", lambda path, array: np.savez(path, array=np.asfortranarray(array)),
+        lambda path: np.ascontiguousarray(np.load(path)["array"]), (">u2", "<f4"), True, (0, 3),
     ),
     "png of 16 bits": Example(
         Png, ".png", lambda path, array: path.write_bytes(imagecodecs.png_encode(array)),

@@ -471,17 +471,17 @@ def promising(path):
 
 
 def test_floats_for_integers(tmp_path, capsys):
-    """Unrounded; a PNG takes none."""
+    """Unrounded; a PNG takes none, and of complex numbers half would be lost."""
     array = values(2, 31, 20)
     (tmp_path / "in").mkdir()
     np.save(tmp_path / "in" / "a.npy", array)
     tifffile.imwrite(tmp_path / "in" / "b.tif", array, ome=True, photometric="minisblack", metadata={"axes": "ZYX"})
     (tmp_path / "in" / "c.png").write_bytes(imagecodecs.png_encode(array[0]))
+    np.save(tmp_path / "in" / "d.npy", array + 1j)
     printed = refused(capsys, lambda: run(tmp_path, "--dtype", "float32"), 1)
-    assert (
-        "c.png: would hold no floats: leave --dtype float32 out, or save it first as one of Npy" in printed
-        and "1 of 3" in printed
-    )
+    wanted = "c.png: would hold no floats: leave --dtype float32 out, or save it first as one of Npy"
+    assert wanted in printed and "2 of 4" in printed
+    assert "d.npy: expected an array of real numbers, got complex128" in printed
     wanted = expected(array.astype(float)).astype("float32")
     with tifffile.TiffFile(tmp_path / "out" / "b.tif") as tiff:
         assert 'Type="float"' in tiff.ome_metadata and tiff.series[0].dtype == np.float32
@@ -534,6 +534,7 @@ BAD = {
     "damaged.tif": (damaged, "page 2 is damaged"),
     "cut.tif": (cut, "page 3 is damaged"),
     "rows.tif": (rows, "as tifffile makes of ImageJ's colours of 16 bits"),
+    "stopped.tif": (lambda path: path.write_bytes(b"II*" + bytes(5)), "holds no page"),
     "odd sizes.tif": (odd_sizes, "page 1 is there in several sizes, of which one is of another kind"),
     "promise.tif": (promise, "page 1 is damaged: its pixels are not all there"),
     "short.tif": (lambda path: (cut(path), path.write_bytes(path.read_bytes()[:2000])), "page 2 is damaged"),

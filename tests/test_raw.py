@@ -1,5 +1,7 @@
 """RAW files: drawn DNGs, developed as rawpy by itself develops them; and mosaics in other files."""
 
+import warnings
+
 import numpy as np
 import pytest
 import rawpy
@@ -271,6 +273,9 @@ def test_a_mosaic_is_named(tmp_path, capsys):
     stripes = light() + 0.2 * (np.arange(64) % 2)[:, None]
     for other in (light(), stripes, stripes[:, ::-1], np.zeros((64, 64)), np.random.default_rng(0).random((64, 64))):
         assert not is_mosaic(other)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not is_mosaic(np.where(light() > light().mean(), np.inf, light()))
     assert not is_mosaic(np.stack([counts(9_000)] * 3, -1)) and not is_mosaic(np.zeros((3, 5)))
 
 

@@ -5,6 +5,7 @@
 
 import torch
 
+from ..formats.arrays import as_floats
 from ..formats.pictures import image_of, in_mode, pixels_of
 from ..noise.estimate import Noise, TooSmall, spread
 from .arguments import EIGHT_BITS, axis_of, is_instance, read, tensor_from
@@ -79,10 +80,14 @@ def unrounded(picture, dtype, options):
     if getattr(dtype, "__name__", str(dtype)).removeprefix("torch.") != "float32":
         raise ValueError(f"dtype should be float32, got {dtype}")
     if isinstance(picture, torch.Tensor):
+        if picture.is_complex():
+            raise TypeError(f"expected a tensor of real numbers, got {picture.dtype}")
         return denoise(picture.to(torch.float64), **options).to(torch.float32)
     if is_instance(picture, "PIL.Image", "Image"):
         raise ValueError("dtype goes with arrays and tensors: numpy.asarray makes one of a Pillow image")
-    return denoise(read(picture).astype("float64"), **options).astype("float32")
+    array = read(picture)
+    array = as_floats(array) if is_instance(array, "numpy", "ndarray") else array  # else `denoise` says what it is
+    return denoise(array, **options).astype("float32")
 
 
 def noise_of_pages(models, pages):

@@ -26,6 +26,13 @@ def narrow(array):
     return next(fitting, None)
 
 
+def as_floats(array):
+    """An array of any real numbers as float64. TypeError for others, of which a part would be lost in silence."""
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"expected an array of real numbers, got {array.dtype}")
+    return array.astype("float64")
+
+
 def tensor_of(array):
     """The tensor (H, W) or (C, H, W) of a NumPy array (H, W) or (H, W, C), in any order of its bytes; of 32 bits for
     integers of 64. Errors: `check_array`."""

@@ -1,5 +1,7 @@
 """Any pictures as floats, for who wants the result unrounded."""
 
+from .arrays import as_floats
+
 
 class Floating:
     """What another format gives, with pages of floats that hold its values, written as floats of this dtype."""
@@ -11,7 +13,7 @@ class Floating:
         return self.picture.count()
 
     def pages(self):
-        return (page.astype("float64") for page in self.picture.pages())
+        return map(as_floats, self.picture.pages())
 
     def missing(self, page):
         return self.picture.missing(page)

@@ -58,6 +58,7 @@ def is_mosaic(picture):
     if picture.ndim != 2 or picture.dtype.kind not in "uif" or not height or not width:
         return False
     values = picture[:height, :width].astype(np.float64)
+    values[~np.isfinite(values)] = np.nan
     across = values[::2, ::2] + values[1::2, 1::2] - values[::2, 1::2] - values[1::2, ::2]
     half = BLOCK // 2
     blocks = across.reshape(height // BLOCK, half, width // BLOCK, half).swapaxes(1, 2).reshape(-1, half * half)

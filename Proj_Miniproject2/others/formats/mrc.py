@@ -1,9 +1,10 @@
-"""MRC, the files of electron microscopes: .mrc, .mrcs, .map, .rec, .st. mrcfile says what the header means."""
+"""MRC, the files of electron microscopes: .mrc, .mrcs, .map, .rec, .st, packed by gzip or not. mrcfile says what the
+header means."""
 
 import math
 
 from .extras import check_extra
-from .streams import Source, made_by
+from .streams import Source, made_by, unpacked, written
 
 PLACE, MAGIC = 208, b"MAP"  # in the header
 OF_FLOATS = 2
@@ -15,12 +16,12 @@ LABELS = 10
 class Mrc:
     """All sections of an image, a stack, a volume or a stack of volumes, one page each."""
 
-    ENDINGS, FOLDERS, AS = {".mrc", ".mrcs", ".map", ".rec", ".st"}, set(), {}
+    ENDINGS, FOLDERS, AS = {*".mrc .mrcs .map .rec .st .mrc.gz .mrcs.gz .map.gz .rec.gz".split()}, set(), {}
     FLOATS = True
 
     @staticmethod
     def is_mine(path, head):
-        return head[PLACE : PLACE + len(MAGIC)] == MAGIC
+        return unpacked(head, PLACE + len(MAGIC))[PLACE:] == MAGIC
 
     def __init__(self, path, options):
         check_extra("is an MRC", "mrc", "mrcfile")
@@ -85,7 +86,7 @@ class Mrc:
         if header.nlabl < LABELS:
             header.label[header.nlabl] = f"{made_by()}: denoised, each section by itself".encode().ljust(80)
             header.nlabl += 1
-        with Source(self.path) as source, open(path, "wb") as file:
+        with Source(self.path) as source, written(path, source.packed) as file:
             source.copy(header.nbytes)
             file.write(header.tobytes())
             source.copy(int(header.nsymbt), file)

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import tempfile
 import zipfile
 import zlib
 
@@ -101,7 +102,7 @@ class Npz:
     def __init__(self, path, options):
         import numpy as np
 
-        self.path, self.arrays = path, {}  # by name: (dtype, blocks)
+        self.path, self.arrays = path, {}  # by name: (dtype, blocks, whether it is in columns)
         try:
             with zipfile.ZipFile(path) as archive:
                 for entry in archive.infolist():
@@ -110,34 +111,37 @@ class Npz:
                         size = math.prod(shape) * dtype.itemsize
                         if dtype.hasobject or dtype.kind not in "iuf" or not is_picture(shape, options.channels):
                             continue
-                        if in_columns or size > entry.file_size:
-                            what = "is in Fortran's order" if in_columns else "is damaged"
-                            raise ValueError(f"its array {entry.filename.removesuffix('.npy')} {what}")
-                    self.arrays[entry.filename] = np.dtype(dtype), Blocks(shape, options.channels)
+                        if size > entry.file_size:
+                            raise ValueError(f"its array {entry.filename.removesuffix('.npy')} is damaged")
+                    self.arrays[entry.filename] = np.dtype(dtype), Blocks(shape, options.channels), in_columns
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError) as error:
             raise ValueError(f"is a damaged .npz: {error}") from error
         if not self.arrays:
             raise ValueError(f"holds no array (..., H, W) or (..., H, W, C) with sides of {NARROW} or more")
 
     def count(self):
-        return sum(blocks.count() for _, blocks in self.arrays.values())
+        return sum(blocks.count() for _, blocks, _ in self.arrays.values())
 
     def pages(self):
         import numpy as np
 
         with zipfile.ZipFile(self.path) as archive:
-            for name, (dtype, blocks) in self.arrays.items():
+            for name, (dtype, blocks, in_columns) in self.arrays.items():
                 with archive.open(name) as file:
-                    header_of(file)
-                    for _ in range(math.prod(blocks.places)):
-                        size = math.prod(blocks.shape) * dtype.itemsize
-                        try:
-                            content = file.read(size)
-                        except (zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
-                            raise ValueError(f"its array {name.removesuffix('.npy')} is damaged: {error}") from error
-                        if len(content) < size:
-                            raise ValueError(f"its array {name.removesuffix('.npy')} is damaged: it is cut off")
-                        yield from blocks.split(np.frombuffer(content, dtype).reshape(blocks.shape))
+                    shape, *_ = header_of(file)
+                    size = math.prod(blocks.shape) * dtype.itemsize
+                    if not in_columns:
+                        for _ in range(math.prod(blocks.places)):
+                            content = read(file, size, name)
+                            yield from blocks.split(np.frombuffer(content, dtype).reshape(blocks.shape))
+                        continue
+                    with tempfile.TemporaryFile() as unpacked:  # as each page lies all over it
+                        for _ in range(math.prod(blocks.places)):
+                            unpacked.write(read(file, size, name))
+                        unpacked.flush()
+                        array = np.memmap(unpacked, dtype, "r", shape=shape, order="F")
+                        for place in np.ndindex(blocks.places):
+                            yield from blocks.split(np.array(array[place]))
 
     def missing(self, page):
         return None
@@ -152,11 +156,22 @@ class Npz:
                 new.compress_type, new.external_attr = entry.compress_type, entry.external_attr
                 with target.open(new, "w", force_zip64=True) as file:
                     if entry.filename in self.arrays:
-                        own, blocks = self.arrays[entry.filename]
+                        own, blocks, _ = self.arrays[entry.filename]
                         blocks.write(pages, file, np.dtype(dtype or own), twice)
                     else:
                         with source.open(entry) as old:
                             shutil.copyfileobj(old, file)
+
+
+def read(file, size, name):
+    """The next bytes of an archive's open array of that name. ValueError if there are fewer."""
+    try:
+        content = file.read(size)
+    except (zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"its array {name.removesuffix('.npy')} is damaged: {error}") from error
+    if len(content) < size:
+        raise ValueError(f"its array {name.removesuffix('.npy')} is damaged: it is cut off")
+    return content
 
 
 def header_of(file):

@@ -230,6 +230,8 @@ def parts(tiff):
             what = refused(page) or next(filter(None, (refused_level(sub, page) for sub in part.levels)), None)
         if what:
             raise ValueError(f"page {number} {what}")
+    if not part:
+        raise ValueError("holds no page, as after a stop")
     layout = tiff.tiff  # where the next page would begin stands behind a page's tags
     tiff.filehandle.seek(page.offset)
     (tags,) = struct.unpack(layout.tagnoformat, tiff.filehandle.read(layout.tagnosize))

@@ -16,8 +16,9 @@ INSTRUMENTS = {  # for these folders are searched, too, so that nobody misses th
     **dict.fromkeys((".sif", ".spe"), ("spectrometers and their cameras", "export it as FITS or TIFF")),
     **dict.fromkeys((".dm3", ".dm4", ".emd", ".ser", ".tvips", ".eer"), ("electron microscopes", MRC_OR_TIFF)),
     **dict.fromkeys((".mha", ".mhd", ".nrrd", ".minc", ".mnc"), ("medical images", NIFTI)),
+    **dict.fromkeys((".hdr",), ("light, or the header of a .img", PNG + ", or, if it is of Analyze, " + NIFTI)),
     **dict.fromkeys((".xisf",), ("PixInsight", "export it as FITS")),
-    **dict.fromkeys((".psd", ".psb", ".xcf", ".kra", ".exr", ".hdr", ".jp2", ".j2k", ".jxl"), ("pictures", PNG)),
+    **dict.fromkeys((".psd", ".psb", ".xcf", ".kra", ".exr", ".jp2", ".j2k", ".jxl"), ("pictures", PNG)),
     **dict.fromkeys((".pef", ".srw", ".3fr", ".iiq", ".x3f", ".rwl", ".mrw", ".nrw"), ("cameras", RAW)),
 }
 OTHERS = {
