@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from Proj_Miniproject2.others.__main__ import main
-from Proj_Miniproject2.others.api import weights
+from Proj_Miniproject2.others.api import blocks, weights
 from Proj_Miniproject2.others.api.blocks import denoise_blocks, noise_of
 from Proj_Miniproject2.others.api.way import denoise_array
 from Proj_Miniproject2.others.api.weights import trained
@@ -255,6 +255,45 @@ def test_the_command(tmp_path):
     assert {name: content for name, content in again.items() if "compare" not in str(name)}.items() <= files(
         tmp_path / "out"
     ).items()
+
+
+def test_a_few_chunks_are_asked_for_at_a_time(tmp_path, monkeypatch):
+    """Of chunks that are deep fewer rows and columns: of none is more read than MOST and what is around that."""
+    monkeypatch.setattr(ours, "MOST", 2 * 8 * 40**2)
+    monkeypatch.setattr(ours, "SIDE", 400)
+    monkeypatch.setattr(blocks, "AROUND", 1)
+    monkeypatch.setattr(Darkening, "HALO", 7)
+    monkeypatch.setattr(blocks, "denoise_array", lambda models, array, **options: array)
+    asked, get = [], zarr.Array.__getitem__
+
+    def counted(array, place):
+        values = get(array, place)
+        asked.append(values.nbytes)
+        return values
+
+    path = draw(tmp_path / "a.zarr", values(1, 8, 180, 120), levels=1, chunks=(1, 8, 60, 20))
+    monkeypatch.setattr(zarr.Array, "__getitem__", counted)
+    main(["denoise", str(path), "--out", str(tmp_path / "out"), "--overwrite"])
+    main(["noise", str(path)])
+    around = 2 * 8 + 15  # the network's halo, from a multiple of 16 on
+    assert max(asked) <= 2 * 8 * (60 + around) * (40 + around) and sum(asked) > 2 * 8 * 180 * 120
+
+
+def test_channels_have_noise_of_their_own_and_an_empty_one_has_none(tmp_path, capsys):
+    """One of three was never stored: it stays so, and the others are denoised."""
+    draws = np.random.default_rng(0)
+    data = np.stack([draws.normal(500, 20, (2, 64, 64)), np.zeros((2, 64, 64)), draws.normal(900, 80, (2, 64, 64))])
+    (tmp_path / "in").mkdir()
+    path = draw(tmp_path / "in" / "a.zarr", data.astype("uint16"), levels=1)
+    main(["noise", str(path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("a.zarr: 6 pages") and lines[4:6] == ["  channel 2:", "  empty"]
+    for line, name, sd in ((1, "channel 1:", 20), (6, "channel 3:", 80)):
+        found = float(lines[line + 1].rpartition(" ")[2])
+        assert lines[line].strip() == name and found == pytest.approx(sd, rel=0.1)
+    run(tmp_path)
+    found = zarr.open_group(tmp_path / "out" / "a.zarr", mode="r")["0"][...]
+    assert [np.array_equal(*both) for both in zip(found, data.astype("uint16"), strict=True)] == [False, True, False]
 
 
 def test_nothing_is_written_into_an_input(tmp_path, capsys):

@@ -31,19 +31,22 @@ def denoise_blocks(models, picture, copy, progress=iter, strength=1, known=None,
             noises = [noise_of(picture, image, channel, known or {}) for channel in range(picture.channels(image))]
             for block in progress(copy.own(picture.blocks(image, halo, grid))):
                 values, missing = picture.read(block)
-                result = np.empty_like(values)
+                result = values[block.inner].copy()
                 for place, channel in picture.planes(image, block):
                     options = {"noise": noises[channel], "missing": missing[place], "repair": repair, "whole": False}
-                    result[place] = denoise_array(models, values[place], strength=strength, **options)
-                copy.write(block, np.where(missing, values, result)[block.inner])
+                    clean = denoise_array(models, values[place], strength=strength, **options)
+                    result[place] = np.where(missing[place], values[place], clean)[block.inner[-2:]]
+                copy.write(block, result)
         copy.build_levels(image)
     copy.finish()
 
 
 def noise_of(picture, image, channel, known):
-    """The `Noise` of an image's channel; None where its planes are too small to tell it."""
+    """The `Noise` of an image's channel; None where its planes are too small to tell it, or nothing was measured."""
+    samples = [
+        told(tensor_of(values), torch.from_numpy(missing)) for values, missing in picture.samples(image, channel)
+    ]
     try:
-        samples = picture.samples(image, channel)
-        return estimate((told(tensor_of(values), torch.from_numpy(missing)) for values, missing in samples), **known)
+        return estimate(samples, **known) if samples else None
     except TooSmall:
         return None

@@ -11,11 +11,13 @@ What can't be read, or is too small to tell, is named at the end; the others are
 
 from pathlib import Path
 
+from ..api.blocks import noise_of
 from ..api.measuring import noises_in
 from ..formats.files import Incomplete
 from ..formats.folders import is_sidecar
 from ..formats.opening import is_picture, open_picture, picture_paths
-from ..noise.estimate import spread
+from ..formats.zarr import Zarr
+from ..noise.estimate import LEAST_SIDE, spread
 from . import add_known, check_not_bent, known_of
 
 COLOURS = "red", "green", "blue"
@@ -24,13 +26,36 @@ DIGITS = 4
 
 def report(picture, **known):
     """What there is to say of what `open_picture` gives: lines."""
-    found, pages = noises_in(picture, **known), picture.count()
+    if isinstance(picture, Zarr):
+        return of_channels(picture, known)
+    found = noises_in(picture, **known)
     if len(found) == 1:
-        return [f"{pages} page{'s' * (pages != 1)}", *described(found[0])]
-    lines = [f"{pages} pages, whose noise differs"]
-    for place, noise in zip(spread(pages), found, strict=True):
+        return [pages_of(picture), *described(found[0])]
+    lines = [f"{pages_of(picture)}, whose noise differs"]
+    for place, noise in zip(spread(picture.count()), found, strict=True):
         lines += [f"page {place + 1}:", *described(noise)]
     return lines
+
+
+def of_channels(picture, known):
+    """As `report`, of a zarr, whose channels have one noise each, which some of what is stored tells."""
+    places = [(image, channel) for image in picture.images for channel in range(picture.channels(image))]
+    noises = [noise_of(picture, image, channel, known) for image, channel in places]
+    if not any(noises):
+        raise ValueError(f"is empty, or has less than {LEAST_SIDE} x {LEAST_SIDE} pixels: its noise can't be told")
+    lines = []
+    for (image, channel), noise in zip(places, noises, strict=True):
+        name = (
+            f"channel {channel + 1}:" if len(picture.images) == 1 else f"{image.levels[0].path}, channel {channel + 1}:"
+        )
+        lines += [name] if len(places) > 1 else []
+        lines += described(noise) if noise else ["empty"]
+    return [pages_of(picture), *lines]
+
+
+def pages_of(picture):
+    pages = picture.count()
+    return f"{pages} page{'s' * (pages != 1)}"
 
 
 def described(noise):

@@ -28,6 +28,7 @@ PART = ".part"  # the ending of the folder beside, in which a copy is made
 LOCK = "lock"  # a file in there, which is locked by who makes it
 LEFT = ".partial"  # of files that zarr itself writes a chunk to, before it takes its name: a crash leaves some
 SIDE = 2048  # pixels: a block has at least as many rows and columns, as what lies around it costs time
+MOST = 2**27  # bytes: fewer, if it would have more of them, as of chunks that are deep
 LARGEST = 2**31  # bytes of a chunk, or a shard, which is read and written as a whole
 SLACK = 2**20  # bytes that a chunk of noise may take more than its values
 
@@ -342,9 +343,11 @@ def written_bytes(array):
 
 
 def sides_of(array):
-    """The sides of an array's blocks: of a chunk or shard, but with as many rows and columns of these as make SIDE."""
+    """The sides of an array's blocks: of a chunk or shard, but with as many rows and columns of these as make SIDE, or
+    as MOST allows."""
     unit = written_at_once(array)
-    return (*unit[:-2], *(max(1, SIDE // n) * n for n in unit[-2:]))
+    side = min(SIDE, math.isqrt(MOST // (math.prod(unit[:-2]) * array.dtype.itemsize)))
+    return (*unit[:-2], *(max(1, side // n) * n for n in unit[-2:]))
 
 
 def chunk_of(array, name):
