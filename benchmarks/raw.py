@@ -2,11 +2,11 @@
 
     python -m benchmarks.raw
 
-Drawn scenes behind a lens that blurs by BLUR pixels, in linear light, seen through Bayer's pattern by a sensor that
-counts: NOISES are its gain, in counts for an electron, and its read noise, in counts, of WHITE - BLACK.
+Drawn scenes behind a lens that blurs by BLUR pixels, in linear light, seen through the patterns of Bayer and X-Trans by
+a sensor that counts: NOISES are its gain, in counts for an electron, and its read noise, in counts, of WHITE - BLACK.
 
-The result, benchmarks/results/raw.json, for each noise and scene: PSNR in dB against the DNG without noise, both
-developed by LibRaw in the same way, of what is not denoised, denoised after, and denoised before.
+The result, benchmarks/results/raw.json, for each pattern, noise and scene: PSNR in dB against the DNG without noise,
+both developed by LibRaw in the same way, of what is not denoised, denoised after, and denoised before.
 """
 
 import argparse
@@ -26,16 +26,17 @@ from .speed import RESULTS, machine
 
 NOISES = (16, 12), (64, 24), (200, 80)
 BLACK, WHITE = 512, 16383
-SCENES, SIDE, BLUR = 4, 512, 1
+SCENES, SIDE, BLUR = 4, 600, 1  # of X-Trans LibRaw takes no less
+BAYER, XTRANS = (0, 1, 1, 2), tuple(map(int, "110112112110201021112110110112021201"))  # red 0, green 1, blue 2
 FULL = 12_000  # counts of the brightest green
 NEUTRAL = (1, 2), (1, 1), (2, 3)  # what white is in the camera's red, green and blue: fractions
 # From XYZ to the camera's colours, in ten thousandths: of a camera that was sold.
 MATRIX = 7034, -804, -1014, -4420, 12564, 2058, -851, 1994, 5758
 
 
-def write_dng(path, mosaic, pattern=(0, 1, 1, 2), black=(BLACK,) * 4, white=WHITE, orientation=1, **options):
-    """A DNG of a mosaic, uint16 (H, W), with the tags that LibRaw needs. pattern: the colours of 2 x 2 or 6 x 6 pixels:
-    red 0, green 1, blue 2; black: the levels of 2 x 2 pixels, or one."""
+def write_dng(path, mosaic, pattern=BAYER, black=(BLACK,), white=WHITE, orientation=1, **options):
+    """A DNG of a mosaic, uint16 (H, W), with the tags that LibRaw needs. pattern: the colours of 2 x 2 or 6 x 6 pixels;
+    black: the levels of 2 x 2 pixels, or one."""
     import tifffile
 
     side, levels = (round(len(values) ** 0.5) for values in (pattern, black))
@@ -56,12 +57,12 @@ def write_dng(path, mosaic, pattern=(0, 1, 1, 2), black=(BLACK,) * 4, white=WHIT
     tifffile.imwrite(path, mosaic, photometric="cfa", metadata=None, extratags=tags, **options)
 
 
-def sensor(picture):
-    """What a sensor of Bayer's pattern counts of a picture, uint8 (3, H, W), without noise: float64 (H, W)."""
+def sensor(picture, pattern=BAYER):
+    """What a sensor of a pattern counts of a picture, uint8 (3, H, W), without noise: float64 (H, W)."""
     light = (picture.permute(1, 2, 0).numpy() / 255) ** 2.2 * [a / b for a, b in NEUTRAL] * FULL
-    mosaic = light[..., 1].copy()
-    mosaic[::2, ::2], mosaic[1::2, 1::2] = light[::2, ::2, 0], light[1::2, 1::2, 2]
-    return mosaic
+    side = round(len(pattern) ** 0.5)
+    rows, columns = np.indices(light.shape[:2]) % side
+    return np.take_along_axis(light, np.reshape(pattern, (side, side))[rows, columns][..., None], 2)[..., 0]
 
 
 def blurred(picture):
@@ -90,14 +91,14 @@ def score(picture, clean):
     return round(10 * float(np.log10(65535**2 / np.mean((picture.astype(float) - clean) ** 2))), 2)
 
 
-def measure(mosaic, gain, read, folder):
+def measure(mosaic, pattern, gain, read, folder):
     """The scores of one mosaic, float64 (H, W), with that noise."""
     import rawpy
     import tifffile
 
     noisy, clean = folder / "noisy.dng", folder / "clean.dng"
-    write_dng(noisy, counted(mosaic, gain, read))
-    write_dng(clean, counted(mosaic))
+    write_dng(noisy, counted(mosaic, gain, read), pattern)
+    write_dng(clean, counted(mosaic), pattern)
     with rawpy.imread(str(noisy)) as raw:
         how = development(raw)
     truth, before = developed(clean, how), developed(noisy, how)
@@ -111,14 +112,16 @@ def main(args=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(args)
     torch.set_num_threads(1)
-    results = {f"gain {gain}, read noise {read}": {} for gain, read in NOISES}
+    results = {}
     for i, scene in enumerate(draw_scenes(SCENES, SIDE, seed=7)):
-        mosaic = sensor(blurred(scene))
-        for (gain, read), scores in zip(NOISES, results.values(), strict=True):
-            with TemporaryDirectory() as folder:
-                scores[f"scene {i}"] = measure(mosaic, gain, read, Path(folder))
-            print(f"scene {i}, gain {gain}, read noise {read}: {scores[f'scene {i}']}", flush=True)
-            write_json({"machine": machine(), "PSNR": results}, RESULTS / "raw.json")
+        for name, pattern in {"Bayer": BAYER, "X-Trans": XTRANS}.items():
+            mosaic = sensor(blurred(scene), pattern)
+            for gain, read in NOISES:
+                with TemporaryDirectory() as folder:
+                    scores = measure(mosaic, pattern, gain, read, Path(folder))
+                results.setdefault(f"{name}, gain {gain}, read noise {read}", {})[f"scene {i}"] = scores
+                print(f"{name}, scene {i}, gain {gain}, read noise {read}: {scores}", flush=True)
+                write_json({"machine": machine(), "PSNR": results}, RESULTS / "raw.json")
 
 
 if __name__ == "__main__":

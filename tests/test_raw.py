@@ -11,10 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks.raw import blurred, sensor, write_dng
+from benchmarks.raw import XTRANS, blurred, sensor, write_dng
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api import denoising, weights
-from Proj_Miniproject2.others.api.mosaics import denoise_fours, noise_of
+from Proj_Miniproject2.others.api.mosaics import (
+    colours_apart,
+    denoise_coloured,
+    denoise_fours,
+    noise_below_colours,
+    noise_of,
+)
 from Proj_Miniproject2.others.api.way import denoise_array
 from Proj_Miniproject2.others.api.weights import trained
 from Proj_Miniproject2.others.formats import PLAIN, extras
@@ -26,8 +32,6 @@ from Proj_Miniproject2.others.pairs.scenes import draw_scenes
 
 from .test_denoise import refused
 from .test_measured import Darkening
-
-XTRANS = "110112112110201021112110110112021201"  # Fujifilm's: G 1, R 0, B 2
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,7 +91,7 @@ def test_without_denoising_it_is_what_libraw_makes_of_it(what, tmp_path):
 def test_other_sensors(kind, tmp_path):
     path, options = tmp_path / "a.dng", {}
     if kind == "X-Trans":
-        options = {"pattern": tuple(map(int, XTRANS)), "black": (512,)}
+        options = {"pattern": XTRANS}
         mosaic = counts(9_000, height=600, width=600)  # of smaller ones LibRaw makes none
     else:
         options = {"orientation": 6} if kind == "turned" else {"pattern": (0, 1, 3, 2)}
@@ -220,6 +224,39 @@ def test_the_noise_of_a_mosaic():
     alone, noise = (found.sd[0] / sd for found in both)
     assert alone > 2 and 0.8 < noise < 0.8 * alone
     assert noise_of(planes, {"gain": 16.0}).gain == (16.0,)
+
+
+@pytest.mark.parametrize("gain, read", [(16, 12), (200, 80)])
+def test_the_colours_of_x_trans_are_denoised_together(gain, read, monkeypatch):
+    """Far better than each of its 36 planes by itself, with as much light as there was; and its noise is found."""
+    monkeypatch.setattr(weights, "trained", trained)
+    models, draws = weights.chosen(views=1), np.random.default_rng(0)
+    clean = sensor(blurred(draw_scenes(2, 180, seed=7)[1]), XTRANS)
+    noisy = draws.poisson(clean / gain) * gain + draws.normal(0, read, clean.shape)
+    planes, truth = [*apart(noisy, (6, 6))], np.stack([*apart(clean, (6, 6))])
+    noise = noise_below_colours(torch.tensor(XTRANS).view(6, 6), torch.tensor(np.stack(planes)), {"offset": 0})
+    found = np.stack(denoise_coloured(models, planes, XTRANS, known={"offset": 0}))
+    each = np.stack([denoise_array(models, plane) for plane in planes])
+    error, alone, before = (np.sqrt(np.mean((values - truth) ** 2)) for values in (found, each, planes))
+    assert error < 0.75 * alone and error < 0.75 * before and abs((found - truth).mean()) < 0.03 * before
+    assert noise.sd[0] == pytest.approx(before, rel=0.3) and noise.gain[0] == pytest.approx(gain, rel=0.5)
+    assert denoise_coloured(models, planes, XTRANS, strength=0) == planes
+
+
+def test_how_far_colours_are_apart():
+    """Of X-Trans there are five green pixels in 3 x 3, and two of each other colour; in Bayer's two by two one pair."""
+    draws = torch.Generator().manual_seed(0)
+    for pattern, counts, side in ((XTRANS, [2, 5, 2], 3), ((0, 1, 1, 2), [1, 2, 1], 2), ((0, 1, 3, 2), [1] * 4, 2)):
+        numbers = torch.tensor(pattern).view(round(len(pattern) ** 0.5), -1)
+        levels = torch.tensor([5.0, 9.0, 7.0, -3.0])
+        mosaic = levels[numbers].repeat(*[180 // len(numbers)] * 2).double()
+        found, number = colours_apart(mosaic, numbers)
+        mean = (levels[: len(counts)] * torch.tensor(counts)).sum() / sum(counts)
+        assert number.tolist() == counts and found.shape == (len(counts), 180 // side, 180 // side)
+        assert torch.allclose(found, (levels[: len(counts)] - mean).double()[:, None, None].expand_as(found))
+        noise, _ = colours_apart(torch.randn(180, 180, generator=draws, dtype=torch.float64), numbers)
+        expected = (1 / number - 1 / number.sum()).sqrt()
+        assert torch.allclose(noise.std((1, 2)), expected, rtol=0.05)
 
 
 # ----------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from ...model import check_int
 from ..api.blocks import denoise_blocks
 from ..api.denoising import check_made_even, check_strength
 from ..api.measuring import noise_in, rounding_costs
-from ..api.mosaics import denoise_fours
+from ..api.mosaics import denoise_coloured, denoise_fours
 from ..api.way import denoise_array
 from ..api.weights import chosen
 from ..fast.machine import alone, in_threads
@@ -79,10 +79,12 @@ def denoise_picture(models, picture, output, progress, args):
     first = next(pages)
     share = map if math.prod(first.shape[:2]) > SMALL else partial(in_threads, number=picture.count())
     with whole_path(output) as new:
+        known = known_of(args) | ({"offset": 0} if isinstance(picture, Raw) else {})  # its pages are above black
         if hasattr(picture, "fours") and picture.fours():
-            known = known_of(args) | ({"offset": 0} if isinstance(picture, Raw) else {})  # its pages are above black
-            planes = denoise_fours(models, picture.pages(), progress, args.strength, known, args.repair)
-            picture.write(planes, new)
+            picture.write(denoise_fours(models, picture.pages(), progress, args.strength, known, args.repair), new)
+        elif isinstance(picture, Raw) and len(set(picture.colours())) > 1:
+            mosaic = picture.pages(), picture.colours()
+            picture.write(denoise_coloured(models, *mosaic, progress, args.strength, known, args.repair), new)
         else:
             picture.write(share(denoised, chain([first], pages)), new)
     return remarks

@@ -20,6 +20,7 @@ file, a line in `opening.FORMATS`, and examples in tests/test_formats.py. It ans
                             the name that it will have. twice: each is twice as wide, as it shows two things side by
                             side. dtype: what the pages have, if it is another one than the file's
     fours()                 only of a mosaic: whether each four of its pages are the planes of one of 2 x 2 pixels
+    colours()               only of a mosaic: the number of the colour of each of its pages
     shown()                 only of one whose pages aren't what people see: what they do, which `write` takes with twice
 
 `path` is a Path, `options` the `Options` below. OSError or ValueError, which says which page, for what is damaged, or

@@ -52,6 +52,11 @@ class Raw:
         with self.opened() as raw:
             return period_of(raw) == BAYER
 
+    def colours(self):
+        with self.opened() as raw:
+            rows, columns = period_of(raw)
+            return numbers_of(raw)[:rows, :columns].flatten().tolist()
+
     def count(self):
         with self.opened() as raw:
             return math.prod(period_of(raw))
