@@ -2,6 +2,7 @@
 are stopped; and commands without docstrings."""
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -90,15 +91,15 @@ def shots(tmp_path, monkeypatch):
     return tmp_path / "shots"
 
 
-@pytest.mark.parametrize("harmful", [False, True])
-def test_ctrl_c_leaves_the_best_weights_so_far(harmful, shots, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("harmful, stop", [(False, signal.SIGINT), (True, signal.SIGTERM)])
+def test_who_is_stopped_leaves_the_best_weights_so_far(harmful, stop, shots, tmp_path, monkeypatch, capsys):
     """Those that were measured best, or the average of what came after, whichever is better."""
     steps, learn = [], Model.learn
 
     def learn_or_stop(model, inputs, targets):
         steps.append(1)
         if len(steps) == 6:
-            raise KeyboardInterrupt
+            signal.raise_signal(stop)
         found = learn(model, inputs, targets)
         if harmful:
             for value, _ in model.network.param():
@@ -110,6 +111,7 @@ def test_ctrl_c_leaves_the_best_weights_so_far(harmful, shots, tmp_path, monkeyp
         main(f"train --shots {shots} --out {tmp_path}/w.pth --pairs 8 --batch-size 4 --num-epochs 9".split())
     printed = capsys.readouterr()
     assert exit.value.code == 130 and printed.err.strip().endswith("w.pth holds the best weights so far")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     measured = [float(found) for found in re.findall(r"pairs seen: ([\d.]+) dB", printed.out)]
     assert measured[-1] >= max(measured[:-1]) - 0.01  # what was kept
     kept, start = PhotoUNet(), PhotoUNet()

@@ -3,7 +3,9 @@
 import argparse
 import contextlib
 import logging
+import signal
 import sys
+import threading
 import warnings
 from datetime import timedelta
 
@@ -32,7 +34,7 @@ EXTRAS = {"matplotlib": "figures", "onnx": "export", "onnx_ir": "export", "onnxs
 
 def main(args=None):
     """Runs one command. Exit status 2 for bad arguments or files, with one line on stderr; 1 where only a part could be
-    done, or the weights are bad; 130 after Ctrl-C."""
+    done, or the weights are bad; 130 after Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(prog="noise2noise", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
@@ -47,7 +49,7 @@ def main(args=None):
     with processes.only_first_speaks():
         args = parser.parse_args(args)
     try:
-        with processes.only_first_speaks(), short_warnings(args), processes.group(TOGETHER.get(args.command)):
+        with processes.only_first_speaks(), short_warnings(args), ended(), processes.group(TOGETHER.get(args.command)):
             if processes.processes() > 1 and args.command not in TOGETHER:
                 raise ValueError("uses all cores in one process: run it without torchrun")
             COMMANDS[args.command].main(args)
@@ -68,6 +70,20 @@ def main(args=None):
         kept = ": --resume goes on with what is missing" if "resume" in args else kept
         kept = f": {args.best} holds the best weights so far" if "best" in args else kept
         fail(args, f"stopped{kept}", 130)
+
+
+@contextlib.contextmanager
+def ended():
+    """SIGTERM, which `timeout` and batch systems send when the time is over, is like Ctrl-C: what was done is kept, and
+    nothing half written stays. torchrun's processes end as it wants."""
+    if processes.launched() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 @contextlib.contextmanager

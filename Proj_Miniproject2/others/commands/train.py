@@ -14,7 +14,8 @@ that of sensors is before anything was done to it: there, neighbours are shots o
 
 A fourteenth of the photos, scenes or pictures is set aside, or of a single one a seventh of its pixels, and what the
 weights reach on pairs from those is printed, before each epoch and in the end; and every 20 seconds how fast it goes,
-and for how long. Stopped by Ctrl-C it writes the best weights so far, unless a checkpoint holds what it goes on from.
+and for how long. Stopped by Ctrl-C, or as batch systems do it, it writes the best weights so far, unless a
+checkpoint holds what it goes on from.
 """
 
 import argparse
