@@ -260,6 +260,23 @@ def test_pictures_too_small_to_tell_their_noise_go_the_old_way(shape, models):
     assert found.shape == shape and (found != picture).any()
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("beside", ["nothing", "noise", "a trace", "another stain"])
+def test_a_stain_shown_as_a_colour_is_seen_as_it_would_be_alone(beside, dtype, models):
+    """A network that knows photos' colours would make it worse than it came."""
+    shown, nothing = noisy(torch.float64, height=160, width=176), torch.zeros(1, 160, 176, dtype=torch.float64)
+    others = {
+        "nothing": nothing,
+        "noise": nothing + 30 + 12 * normal(1, 160, 176),
+        "a trace": 0.1 * shown + 2 * normal(1, 160, 176),
+        "another stain": noisy(torch.float64, height=160, width=176).flip(2),
+    }
+    picture = torch.cat([others[beside], shown, nothing]).clamp(0, 255).round().to(dtype)
+    found = denoise_pixels(models, picture)
+    assert torch.equal(found, torch.stack([denoise_pixels(models, one) for one in picture]))
+    assert rms(found[1] - picture[1].double()) > 6
+
+
 def test_channels_that_share_nothing_are_seen_apart(models):
     """As stains of a microscope may be; a network would look for one's edges in the others."""
     picture = torch.cat([noisy(height=160, width=176), 200 - noisy(height=160, width=176)])

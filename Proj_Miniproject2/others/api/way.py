@@ -123,16 +123,15 @@ def made_even(models, pixels, progress, strength, noise, repair, whole):
 
 
 def seen_together(pixels, noise):
-    """Whether channels are colours of one picture: of 8 bits, or of about one range, and not without anything that two
-    of them share, as stains of a microscope may be."""
+    """Whether channels are colours of one picture: of about one range, and not without anything that two of them share,
+    as stains of a microscope, also if they are shown as colours, may be."""
     scales = [scale for _, scale in noise.span]
-    eight = pixels.dtype == torch.uint8
-    return (eight or max(scales) <= LIKE * min(scales)) and not are_unrelated(pixels, noise)
+    return max(scales) <= LIKE * min(scales) and not are_unrelated(pixels, noise)
 
 
 def are_unrelated(pixels, noise):
-    """Whether the means of BROAD x BROAD pixels, but for their noise, of no two channels correlate by UNRELATED. That
-    of hardly more than noise isn't known."""
+    """Whether the means of BROAD x BROAD pixels, but for their noise, of no two channels correlate by UNRELATED. What
+    has hardly more than noise shares nothing with what has; if all have, it isn't known."""
     if min(pixels.shape[1:]) < UNRELATED_SIDE:
         return False
     low, scale = (torch.tensor(part, dtype=torch.float64).view(-1, 1, 1) for part in zip(*noise.span, strict=True))
@@ -144,8 +143,10 @@ def are_unrelated(pixels, noise):
     covariances = torch.cov(torch.cat([avg_pool2d(strip, BROAD).flatten(1) for strip in strips], 1))
     left = torch.tensor(noise.sd, dtype=torch.float64).square() / BROAD**2
     own = covariances.diag() - left
-    if bool((own <= left).any()):
+    known = own > left
+    if not bool(known.any()):
         return False
+    own = own.where(known, torch.inf)
     correlations = covariances / (own[:, None] * own).sqrt()
     return bool((correlations.triu(1) < UNRELATED).all())
 
