@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
+from Proj_Miniproject2.others.formats import streams
 from Proj_Miniproject2.others.formats.boxes import DeepBoxes
 from Proj_Miniproject2.others.formats.dicom import Dicom
 from Proj_Miniproject2.others.formats.files import whole_path
@@ -325,6 +326,8 @@ def contents(path):
     return {p: p.read_bytes() for p in ([path] if path.is_file() else sorted(path.rglob("*"))) if p.is_file()}
 
 
+# Formats whose decoders, or we, take no large pages anyway: of Pillow's, of AVIFs, of zarr's chunks.
+OF_BOUNDED_PAGES = Picture, DeepBoxes, Zarr
 every = pytest.mark.parametrize("name", EXAMPLES)
 
 
@@ -399,6 +402,19 @@ def test_a_few_pages_are_in_memory_at_a_time(name, tmp_path):
     finally:
         tracemalloc.stop()
     assert peak < array.nbytes / 3 + 300_000  # what buffers hold
+
+
+@pytest.mark.parametrize("name", [name for name, example in EXAMPLES.items() if example.kind not in OF_BOUNDED_PAGES])
+def test_pages_that_are_too_large_for_this_machine_are_named(name, tmp_path, monkeypatch):
+    example = EXAMPLES[name]
+    array, path = array_of(example), tmp_path / f"a{example.ending}"
+    example.write(path, array)
+    size = pages_of(array, example)[0].nbytes
+    monkeypatch.setattr(streams, "memory", lambda: streams.TAKEN * size)
+    assert len([*open_picture(path).pages()]) == len(pages_of(array, example))
+    monkeypatch.setattr(streams, "memory", lambda: streams.TAKEN * size - 1)
+    with pytest.raises(ValueError, match="too little memory: cut them into parts"):
+        next(open_picture(path).pages())
 
 
 @every

@@ -19,7 +19,6 @@ from PIL import Image
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api import denoising, weights
 from Proj_Miniproject2.others.formats import PLAIN, Options
-from Proj_Miniproject2.others.formats import tiff as tiff_module
 from Proj_Miniproject2.others.formats.npy import Npy
 from Proj_Miniproject2.others.formats.tiff import Tiff, parts
 
@@ -303,14 +302,6 @@ def test_smaller_copies_of_nobody_knows_what_are_pages(tmp_path):
     for (array, _), page in zip(pages[:-1], found, strict=False):
         assert np.array_equal(page, expected(array, False))
     assert np.array_equal(found[-1], mask) and len(found) == len(pages)
-
-
-def test_pages_that_are_too_large_for_this_machine_are_named(tmp_path, monkeypatch, capsys):
-    pages_written(tmp_path / "in" / "a.tif", PAGES[:2])
-    monkeypatch.setattr(tiff_module, "memory", lambda: 8 * values(31, 20).nbytes - 1)
-    printed = refused(capsys, lambda: run(tmp_path), 1)
-    assert "a.tif: page 1 has 1.24e-06 GB of pixels, for which this machine has too little memory: cut it" in printed
-    assert not list((tmp_path / "out").iterdir())
 
 
 def test_pages_that_were_never_taken_are_named(tmp_path, capsys):

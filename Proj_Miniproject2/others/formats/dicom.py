@@ -6,7 +6,7 @@ import os
 import tempfile
 
 from .extras import check_extra
-from .streams import made_by, quiet
+from .streams import check_memory, made_by, quiet
 
 PLACE, MAGIC = 128, b"DICM"
 ELEMENT = 12  # bytes before the value of compressed pixels
@@ -72,6 +72,7 @@ class Dicom:
         size = math.prod(self.shape) * self.allocated // 8
         if not self.syntax.is_compressed and size > os.path.getsize(self.path):
             raise ValueError(f"is cut off: its header tells of {size} bytes of pixels")
+        check_memory(size // self.shape[0])
         # Some write negative ones as if they were unsigned.
         padding = [found.get(key) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
         self.padding = [self.signed_word(value) for value in padding if isinstance(value, int)]

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from .extras import check_extra
-from .streams import PIECE, Source, made_by, quiet, unpacked, written
+from .streams import PIECE, Source, check_memory, made_by, quiet, unpacked, written
 
 BLOCK, CARD = 2880, 80  # bytes
 SCALE = "BSCALE", "BZERO", "BLANK"  # of integers
@@ -139,6 +139,7 @@ class Fits:
         import numpy as np
 
         hdu = self.hdus[number]
+        check_memory(math.prod(hdu.shape[-2:]) * abs(hdu.header["ZBITPIX"]) // 8)
         with opened(self.path) as found:
             for place in np.ndindex(hdu.shape[:-2]):
                 try:

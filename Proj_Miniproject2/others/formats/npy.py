@@ -6,6 +6,8 @@ import tempfile
 import zipfile
 import zlib
 
+from .streams import check_memory
+
 MAGIC, ARCHIVE = b"\x93NUMPY", b"PK\3\4"
 NARROW = 16  # columns: a last axis of fewer is none of a stack, but of too many channels
 
@@ -25,6 +27,9 @@ class Blocks:
         self.axis = len(shape) - (3 if channels or (len(shape) > 2 and shape[-1] <= 4) else 2)  # that of the rows
         self.shape, self.places = shape[self.axis :], shape[: self.axis]
         self.pages = shape[-1] if channels else 1
+
+    def check_memory(self, dtype):
+        check_memory(math.prod(self.shape) * dtype.itemsize)
 
     def count(self):
         return math.prod(self.places) * self.pages
@@ -75,6 +80,7 @@ class Npy:
     def pages(self):
         import numpy as np
 
+        self.blocks.check_memory(self.array.dtype)
         for place in np.ndindex(self.blocks.places):
             yield from self.blocks.split(np.asarray(self.array[place]))
 
@@ -127,6 +133,7 @@ class Npz:
 
         with zipfile.ZipFile(self.path) as archive:
             for name, (dtype, blocks, in_columns) in self.arrays.items():
+                blocks.check_memory(dtype)
                 with archive.open(name) as file:
                     shape, *_ = header_of(file)
                     size = math.prod(blocks.shape) * dtype.itemsize

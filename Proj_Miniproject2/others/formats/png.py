@@ -5,9 +5,11 @@ import zlib
 
 from .extras import check_extra
 from .pictures import png_chunks
+from .streams import check_memory
 
 MAGIC = b"\x89PNG"
 DEEP = 16  # bits a value
+SAMPLES = {2: 3, 4: 2, 6: 4}  # of a pixel, by the kind of its colours
 # Of a PNG's chunks those that say nothing of what its pixels were.
 KEPT = (b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"cICP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 
@@ -36,6 +38,8 @@ class Png:
     def pages(self):
         import imagecodecs
 
+        width, height, _, colours = struct.unpack(">LLBB", self.chunks[0][1][:10])
+        check_memory(height * width * SAMPLES.get(colours, 1) * DEEP // 8)
         try:
             page = imagecodecs.png_decode(self.path.read_bytes())
         except imagecodecs.PngError as error:

@@ -13,6 +13,7 @@ GZIP = b"\x1f\x8b"
 PIECE = 2**16  # bytes
 # What unpacks to more than this, and to more than so many times its size, holds next to nothing, or no picture at all.
 LARGE, TIMES = 2**28, 200
+TAKEN = 16  # times as much memory as a page has bytes is taken to denoise it
 LARGEST_REST = 2**16  # bytes that stand behind all that a file's header tells of
 REST = "goes on behind what its header tells of, with something that is no picture"
 
@@ -58,6 +59,7 @@ class Source:
     def read(self, size):
         """The next bytes, so many."""
         self.check(size)
+        check_memory(size)
         content = bytearray()
         while len(content) < size:
             content += self.some(size - len(content))
@@ -116,6 +118,13 @@ def written(path, packed):
 def memory():
     """The machine's, in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_memory(size):
+    """ValueError for a page of so many bytes, if this machine can't denoise it."""
+    if TAKEN * size > memory():
+        what = f"has pages of {size / 1e9:.3g} GB, for which this machine has too little memory"
+        raise ValueError(f"{what}: cut them into parts, or save it as an OME-Zarr")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from . import extras
 from .pictures import TIFF_BITS
-from .streams import memory
+from .streams import check_memory
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # A TIFF's tags that the writer makes of the picture itself; what a page has besides is handed on.
@@ -34,7 +34,6 @@ REDUCED, MASK = 1, 4  # bits of what a page says it is
 TRANSPARENCY = (1, 2)  # among the kinds of further samples
 ALIKE, BLOCK, FEWEST_BLOCKS = 0.5, 8, 4
 LARGE, PACKED = 2**28, 5000  # bytes of a page that is looked at, and how many of them one in the file may become
-TAKEN = 8  # times as much memory as a page, or more, is needed to denoise it
 
 
 class Part(NamedTuple):
@@ -305,28 +304,30 @@ def is_copy(page, whole, tiff):
     return bool(page.subfiletype & REDUCED) != tiff.is_svs and is_smaller(page, whole)
 
 
+@contextlib.contextmanager
+def read(number):
+    """ValueError for what is wrong with the page of that number, of whatever kind."""
+    try:
+        yield
+    except Exception as error:  # of a damaged page tifffile and its decoders raise almost anything
+        raise ValueError(f"page {number} is damaged: {error}" if number else f"is damaged: {error}") from error
+
+
 def samples_of(page, number=None):
-    """The pixels of a page, (H, W, S). ValueError for a damaged one; number: its own."""
+    """The pixels of a page, (H, W, S). ValueError for a damaged one, and one that is too large; number: its own."""
     import numpy as np
 
-    try:
+    with read(number):
         counts = page.databytecounts
         ends = [start + count for start, count in zip(page.dataoffsets, counts, strict=False) if count]
         size = math.prod(page.shape) * page.dtype.itemsize
         if max(ends, default=0) > page.parent.filehandle.size or size > max(LARGE, PACKED * sum(counts)):
             raise ValueError("its pixels are not all there")
-        if TAKEN * size > memory():
-            raise MemoryError
+    check_memory(size)
+    with read(number):
         array = page.asarray(maxworkers=1)
         if array.shape != page.shape:
             raise ValueError("its pixels are not all there")
-    except MemoryError as error:
-        raise ValueError(
-            f"page {number} has {size / 1e9:.3g} GB of pixels, for which this machine has too little memory: cut it "
-            "into parts"
-        ) from error
-    except Exception as error:  # of a damaged page tifffile and its decoders raise almost anything
-        raise ValueError(f"page {number} is damaged: {error}" if number else f"is damaged: {error}") from error
     if page.photometric.name == "PALETTE":
         colours = page.colormap >> 8 if page.colormap.max() > 255 else page.colormap
         return np.moveaxis(colours.astype("uint8")[:, array], 0, 2)
