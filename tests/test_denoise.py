@@ -19,7 +19,7 @@ from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api import denoising
 from Proj_Miniproject2.others.api import weights as weights_of
 from Proj_Miniproject2.others.commands import denoise
-from Proj_Miniproject2.others.formats import extras
+from Proj_Miniproject2.others.formats import extras, streams
 from Proj_Miniproject2.others.formats.files import save
 from Proj_Miniproject2.others.networks import CameraUNet, UNet
 
@@ -228,15 +228,17 @@ def test_compare_shows_both_side_by_side(tmp_path):
 
 
 def test_enormous_pictures(weights, tmp_path, capsys, monkeypatch):
-    """Pillow warns of pictures of more than its limit, and refuses those of twice as many pixels."""
+    """Those beyond Pillow's limit, as phones make, are taken, and it is put back; not what there is no memory for."""
     Image.fromarray(pixels(20, 30)).save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 299)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(weights, tmp_path / "a.png", "--out", tmp_path / "out")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 299)
+    assert Image.MAX_IMAGE_PIXELS == 299 and os.listdir(tmp_path / "out") == ["a.png"]
+    size = pixels(20, 30).nbytes
+    monkeypatch.setattr(streams, "memory", lambda: streams.TAKEN * size - 1)
     printed = refused(capsys, lambda: run(weights, tmp_path / "a.png", "--out", tmp_path / "new"), 1)
-    assert "(600 pixels) exceeds limit of 598 pixels" in printed and not os.listdir(tmp_path / "new")
+    assert "a.png: has pages of 1.8e-06 GB, for which" in printed and not os.listdir(tmp_path / "new")
 
 
 def test_without_the_extra_measured_pictures_name_it(weights, tmp_path, capsys, monkeypatch):

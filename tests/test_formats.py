@@ -326,8 +326,7 @@ def contents(path):
     return {p: p.read_bytes() for p in ([path] if path.is_file() else sorted(path.rglob("*"))) if p.is_file()}
 
 
-# Formats whose decoders, or we, take no large pages anyway: of Pillow's, of AVIFs, of zarr's chunks.
-OF_BOUNDED_PAGES = Picture, DeepBoxes, Zarr
+OF_BOUNDED_PAGES = DeepBoxes, Zarr  # by its decoder, and by its chunks
 every = pytest.mark.parametrize("name", EXAMPLES)
 
 

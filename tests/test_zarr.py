@@ -296,6 +296,21 @@ def test_channels_have_noise_of_their_own_and_an_empty_one_has_none(tmp_path, ca
     assert [np.array_equal(*both) for both in zip(found, data.astype("uint16"), strict=True)] == [False, True, False]
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_floats_for_integers_block_by_block(version, tmp_path, monkeypatch):
+    data = values(1, 2, 90, 61)
+    (tmp_path / "in").mkdir()
+    draw(tmp_path / "in" / "a.zarr", data, version)
+    run(tmp_path)
+    rounded = zarr.open_group(tmp_path / "out" / "a.zarr", mode="r")["0"][...]
+    monkeypatch.setattr(Zarr, "pages", None)  # which are larger than memory
+    run(tmp_path, "--dtype", "float32", "--overwrite")
+    found, smaller = (zarr.open_group(tmp_path / "out" / "a.zarr", mode="r")[level][...] for level in "01")
+    assert found.dtype == np.float32 and (found % 1 > 0).mean() > 0.9
+    assert np.abs(found.clip(0, 65535) - rounded).max() < 0.51
+    assert smaller.dtype == np.float32 and smaller[0, 0, 0, 0] == pytest.approx(found[0, 0, :2, :2].mean())
+
+
 def test_nothing_is_written_into_an_input(tmp_path, capsys):
     path = draw(tmp_path / "a.zarr", values(1, 1, 20, 20))
     before = files(path)

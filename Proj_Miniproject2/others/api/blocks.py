@@ -4,7 +4,7 @@ from math import ceil
 
 import torch
 
-from ..formats.arrays import tensor_of
+from ..formats.arrays import as_floats, tensor_of
 from ..noise.estimate import TooSmall, estimate
 from .measuring import told
 from .way import BROAD, denoise_array
@@ -12,13 +12,13 @@ from .way import BROAD, denoise_array
 AROUND = 3 * BROAD  # pixels: besides what a network sees, so far reach the means in which nothing is lost
 
 
-def denoise_blocks(models, picture, copy, progress=iter, strength=1, known=None, repair=False):
+def denoise_blocks(models, picture, copy, progress=iter, strength=1, known=None, repair=False, dtype=None):
     """Denoise all images of a `formats.zarr.Zarr` into its `Copy`.
 
     Each channel has one noise, everywhere and at all times and depths, and what is seen with a block is as much as can
     make a difference, from a row and a column on that the networks and means begin with in the whole array, too: the
-    blocks are those of the array denoised as one. known: of the camera, see `estimate_noise`. repair: as there.
-    ValueError for models that find out by themselves what they see in a block.
+    blocks are those of the array denoised as one. known: of the camera, see `estimate_noise`. repair: as there. dtype:
+    of floats, if the copy was begun with it. ValueError for models that find out by themselves what they see in a block.
     """
     import numpy as np
 
@@ -31,11 +31,12 @@ def denoise_blocks(models, picture, copy, progress=iter, strength=1, known=None,
             noises = [noise_of(picture, image, channel, known or {}) for channel in range(picture.channels(image))]
             for block in progress(copy.own(picture.blocks(image, halo, grid))):
                 values, missing = picture.read(block)
-                result = values[block.inner].copy()
+                result = values[block.inner].astype(dtype or values.dtype)
                 for place, channel in picture.planes(image, block):
                     options = {"noise": noises[channel], "missing": missing[place], "repair": repair, "whole": False}
-                    clean = denoise_array(models, values[place], strength=strength, **options)
-                    result[place] = np.where(missing[place], values[place], clean)[block.inner[-2:]]
+                    plane = as_floats(values[place]) if dtype else values[place]
+                    clean = denoise_array(models, plane, strength=strength, **options)
+                    result[place] = np.where(missing[place], plane, clean)[block.inner[-2:]]
                 copy.write(block, result)
         copy.build_levels(image)
     copy.finish()

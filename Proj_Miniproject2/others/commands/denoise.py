@@ -94,8 +94,9 @@ def denoise_array_by_blocks(models, picture, output, progress, args):
     """Denoise a zarr, together with all other processes; with --resume go on with what a run with the same options
     left."""
     share = processes.rank(), processes.processes()
-    copy = Copy(picture, output, about(args), args.resume, share=share, together=processes.together)
-    denoise_blocks(models, picture, copy, progress, args.strength, known_of(args), args.repair)
+    source = picture.picture if args.dtype else picture
+    copy = Copy(source, output, about(args), args.resume, args.dtype, share, processes.together)
+    denoise_blocks(models, source, copy, progress, args.strength, known_of(args), args.repair, args.dtype)
 
 
 def about(args):
@@ -302,7 +303,7 @@ def main(args):
     check_made_even(models, args.repair or any(value is not None for value in known.values()))
     jobs, there, named, unread = processes.from_first(partial(prepared, args, models, options))
     number, several = processes.rank(), processes.processes()
-    together = {output: file for output, file in jobs.items() if file.is_dir() and not (args.mosaic or args.dtype)}
+    together = {output: file for output, file in jobs.items() if file.is_dir() and not args.mosaic}
     alone = [job for job in jobs.items() if job[0] not in together][number::several]
     todo = [job for job in (*alone, *together.items()) if not there.issuperset(targets(job[0], args.compare))]
     failed = [*named] if number == 0 else []
