@@ -18,7 +18,7 @@ def denoise_blocks(models, picture, copy, progress=iter, strength=1, known=None,
     Each channel has one noise, everywhere and at all times and depths, and what is seen with a block is as much as can
     make a difference, from a row and a column on that the networks and means begin with in the whole array, too: the
     blocks are those of the array denoised as one. known: of the camera, see `estimate_noise`. repair: as there. dtype:
-    of floats, if the copy was begun with it. ValueError for models that find out by themselves what they see in a block.
+    of floats, if the copy has one. ValueError for models that find out by themselves what they see in a block.
     """
     import numpy as np
 
