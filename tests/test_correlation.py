@@ -1,7 +1,9 @@
 """What a picture shows of its noise: `noise.correlation` beside closed forms and beside noise that is drawn."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 
 from Proj_Miniproject2.others.noise.correlation import correlation
 from Proj_Miniproject2.others.noise.kinds import developed_noise, gaussian_noise, jpeg, to_uint8
@@ -33,6 +35,17 @@ def test_independent_noise_of_colours_is_told_from_a_camera_s(sigma):
         scene = scene[:, :192, :192].float()[None]
         noisy = to_uint8(scene + developed_noise(scene, torch.full((1, 1, 1, 1), float(sigma)), generator))[0]
         assert correlation(noisy) > ALIKE and correlation(jpeg(noisy, 90, 2)) > ALIKE
+
+
+def test_letters_are_no_independent_noise():
+    """Though they change from pixel to pixel. Plain grounds stay between them, as where noise is saturated."""
+    image = Image.new("RGB", (200, 160), (0, 0, 120))
+    for row in range(0, 160, 12):
+        ImageDraw.Draw(image).text((2, row), f"def main(args): return {row} * 42 # etc.", (255, 255, 255))
+    letters = torch.from_numpy(np.array(image)).movedim(2, 0)
+    assert correlation(letters) == correlation(letters.float()) == 1
+    bright = 120 + 400 * (torch.arange(200) // 8 % 2) + 12 * normal(3, 200, 200)
+    assert correlation(bright.round().clamp(0, 255).byte()) < ALIKE
 
 
 def test_what_tells_nothing_seems_correlated():
