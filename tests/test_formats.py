@@ -231,7 +231,7 @@ EXAMPLES = {
         read_zarr, ("<u2", "u1", "i1", "<u4", "<f2"), True, (0,), about_zarr, floats=True,
     ),
     "fits": Example(
-        Fits, ".fits", write_fits, read_fits, (">f4", "u1", ">i2", ">u2", ">i4", ">f8"), True, (0,), about_fits,
+        Fits, ".fits", write_fits, read_fits, (">f4", "u1", "i1", ">i2", ">u2", ">i4", ">f8"), True, (0,), about_fits,
         floats=True,
     ),
     "fits, packed": Example(Fits, ".fits.gz", write_fits, read_fits, (">f4", ">i2", ">u4"), True, (0,), about_fits),
