@@ -65,13 +65,6 @@ def test_it_is_the_camera(shot):
     assert estimate_noise(shot, gain=1, read_noise=7, offset=90).read_noise == pytest.approx((7,))
 
 
-@pytest.mark.parametrize("scale, add", [(1e-6, 0), (50, -3000)])
-def test_in_the_units_of_the_picture(scale, add, shot):
-    noise, other = estimate_noise(shot), estimate_noise(scale * shot + add)
-    assert other.gain[0] == pytest.approx(scale * noise.gain[0], rel=1e-3)
-    assert other.sd[0] == pytest.approx(scale * noise.sd[0], rel=1e-3)
-
-
 def test_it_takes_what_denoise_takes(shot):
     array = shot.astype(np.float32)
     noise, levels, counts = estimate_noise(array), (shot / 2).round().astype(np.uint8), shot.astype(np.uint16)
@@ -87,13 +80,13 @@ def test_it_takes_what_denoise_takes(shot):
         assert are_equal(estimate_noise(Image.fromarray(one)), estimate_noise(one))
 
 
-def test_what_transparency_hides_tells_nothing(shot):
-    levels = (shot / 2).round().astype(np.uint8)
-    seen = np.where(np.arange(150) < 75, 255, 0).astype(np.uint8) * np.ones((120, 1), np.uint8)
-    noise = estimate_noise(levels[:, :75])
-    levels[:, 75:] = np.random.default_rng(1).integers(0, 256, (120, 75))
+def test_what_transparency_hides_tells_nothing():
+    levels = (shots(height=240, width=300)[0] / 2).round().astype(np.uint8)
+    seen = np.where(np.arange(300) < 150, 255, 0).astype(np.uint8) * np.ones((240, 1), np.uint8)
+    noise = estimate_noise(levels[:, :150])
+    levels[:, 150:] = np.random.default_rng(1).integers(0, 256, (240, 150))
     found = estimate_noise(np.stack([levels, seen], 2))
-    assert found.sd == pytest.approx(noise.sd, rel=0.08) and found.empty == pytest.approx(0.5)
+    assert found.sd == pytest.approx(noise.sd, rel=0.05) and found.empty == pytest.approx(0.5)
     assert are_equal(estimate_noise(Image.fromarray(np.stack([levels, seen], 2), "LA")), found)
 
 

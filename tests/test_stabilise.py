@@ -34,25 +34,15 @@ def test_noise_has_a_standard_deviation_near_1_from_2_photons_on(read):
 
 
 @READ
-@pytest.mark.parametrize("gain, offset", [(1, 0), (0.004, 0), (37, -500), (2.5, 100)])
-def test_what_is_restored_is_the_mean(read, gain, offset):
-    """In the units of any camera, from a tenth of a photon on."""
-    floor = (gain * read) ** 2 - gain * offset
+def test_what_is_restored_is_the_mean(read):
+    """In the units of any camera, from a tenth of a photon on; the transform's own algebraic inverse is off by a fifth
+    of one."""
     for photons in (0, 0.1, 0.3, 1, 2.2, 7, 20, 50, 61, 150, 2000, 1e5):
         z = torch.tensor([moments(photons, read)[0]] if photons < 1e5 else [2 * (1e5 + 1 / 8 + read**2) ** 0.5])
-        found = (restored(z.double(), gain, floor, offset).item() - offset) / gain
-        assert found == pytest.approx(photons, rel=1e-3, abs=2e-3 * max(1, read)), photons
-
-
-def test_draws_come_back_unbiased():
-    """Means of many draws, as of a plain picture whose noise was taken away, to a 200th; the transform's own algebraic
-    inverse is off by a fifth of a photon."""
-    draws = torch.Generator().manual_seed(0)
-    for photons in (0.3, 1.0, 4.0, 30.0):
-        counts = 5 * torch.poisson(torch.full((400_000,), photons, dtype=torch.float64), generator=draws)
-        counts += 1.5 * torch.empty_like(counts).normal_(generator=draws) + 20
-        found = restored(stabilised(counts, 5, 1.5**2 - 5 * 20).mean()[None], 5, 1.5**2 - 5 * 20, 20).item()
-        assert (found - 20) / 5 == pytest.approx(photons, rel=0.005, abs=0.004)
+        for gain, offset in ((1, 0), (0.004, 0), (37, -500), (2.5, 100)):
+            floor = (gain * read) ** 2 - gain * offset
+            found = (restored(z.double(), gain, floor, offset).item() - offset) / gain
+            assert found == pytest.approx(photons, rel=1e-3, abs=2e-3 * max(1, read)), (photons, gain)
 
 
 @settings(max_examples=30)
