@@ -26,9 +26,15 @@ def kept(header):
     return {name: header[name].tobytes() for name in header.dtype.names if name not in made}
 
 
-@pytest.mark.parametrize("dtype", ["i1", "i2", "f4", "u2", "f2"])
 @pytest.mark.parametrize(
-    "kind, shape", [("image", (31, 20)), ("stack", (4, 31, 20)), ("volume", (4, 31, 20)), ("volumes", (2, 3, 31, 20))]
+    "kind, shape, dtype",
+    [
+        ("image", (31, 20), "i2"),
+        ("stack", (4, 31, 20), "f2"),
+        ("volume", (4, 31, 20), "i1"),
+        ("volume", (4, 31, 20), "u2"),
+        ("volumes", (2, 3, 31, 20), "f4"),
+    ],
 )
 def test_what_it_is_stays(kind, shape, dtype, tmp_path):
     path, out = tmp_path / "a.mrc", tmp_path / "b.mrc"

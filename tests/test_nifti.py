@@ -27,8 +27,10 @@ def written(path, array, kind=nibabel.Nifti1Image, **fields):
     return path
 
 
-@pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"])
-@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+DTYPES = ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
+
+
+@pytest.mark.parametrize("dtype, kind", zip(DTYPES, 5 * [nibabel.Nifti1Image, nibabel.Nifti2Image], strict=True))
 def test_stored_values_are_what_changes(dtype, kind, tmp_path):
     path, out = tmp_path / "a.nii", tmp_path / "b.nii"
     array = values(20, 31, 3, 2, dtype=dtype)
