@@ -56,12 +56,6 @@ def test_it_denoises(plain):
     assert abs((clean - noisy).mean()) < 0.05 * NOISE
 
 
-@pytest.mark.parametrize("a, b", [(1e-9, 0), (1e-5, -3), (1e-2, 1e3), (1, -2000), (30, 7), (1e6, 1e9), (1e30, -1e33)])
-def test_units_and_offset_do_not_matter(a, b, plain):
-    noisy, clean = plain
-    assert rms((denoise(a * noisy + b) - b) / a - clean) < 0.01 * NOISE
-
-
 @pytest.mark.parametrize(
     "dtype", [np.float32, np.uint16, np.int16, np.int32, np.uint32, np.float16, ">u2", ">f4", "<i4"]
 )
@@ -70,36 +64,6 @@ def test_dtypes_stay(dtype, plain):
     found = denoise(noisy.astype(dtype))
     assert found.dtype == dtype and found.shape == noisy.shape
     assert rms(found - clean) < (0.02 if np.dtype(dtype).itemsize > 2 or np.dtype(dtype).kind != "f" else 0.05) * NOISE
-
-
-def test_hot_and_dead_pixels_stay_and_do_nothing_to_others(plain):
-    noisy, clean = plain
-    draws = np.random.default_rng(3).random(noisy.shape)
-    for value, which in ((65535, draws < 1e-3), (0, draws < 1e-3), (65535, draws < 4e-3)):
-        broken = np.where(which, value, noisy).astype(np.uint16)
-        found = denoise(broken).astype(float)
-        assert which.sum() >= 5 and rms((found - clean)[~which]) < 0.05 * NOISE
-        assert np.abs(found - value)[which].max() < 10 * NOISE
-
-
-def test_an_empty_border_changes_nothing_inside(plain):
-    noisy, clean = plain
-    for value in (0, 65535):
-        found = denoise(np.pad(noisy, ((40, 9), (0, 60), (0, 0)), constant_values=value))
-        assert rms((found[40:-9, :-60] - clean)[20:-20, 20:-20]) < 0.05 * NOISE
-        assert rms(found[:20] - value) < 0.1 * NOISE
-
-
-def test_pixels_that_are_not_numbers_stay_and_do_nothing_to_others(plain):
-    noisy, clean = plain
-    broken = noisy.copy()
-    which = np.random.default_rng(4).random(noisy.shape) < 0.01
-    which[30:40, 50:55, 1] = True
-    broken[which] = np.nan
-    broken[0, 0], broken[70, 3] = np.inf, -np.inf
-    found = denoise(broken)
-    assert np.array_equal(np.isnan(found), which) and (found[0, 0] == np.inf).all() and (found[70, 3] == -np.inf).all()
-    assert rms((found - clean)[np.isfinite(broken)]) < 0.2 * NOISE
 
 
 @pytest.mark.parametrize("value", [0, -7.25, 65535, 1e-300, 1e300, np.nan])
