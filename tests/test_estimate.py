@@ -74,11 +74,11 @@ def test_a_detector_s_noise_is_found_within_a_tenth(photons, read, unit, scene, 
         return
     levels = clean.flatten().quantile(torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9], dtype=torch.float64)).tolist()
     expected = [math.hypot((gain * level) ** 0.5, read * unit) for level in levels]
-    near = 0.2 if scene else 0.1
+    near, all_over, of_gain = (0.2, 0.15, 0.35) if scene else (0.1, 0.1, 0.2)
     assert [sd_at(found, level) for level in levels] == pytest.approx(expected, rel=near)
-    assert found.sd[0] == pytest.approx((gain * clean + (read * unit) ** 2).mean().sqrt().item(), rel=near)
+    assert found.sd[0] == pytest.approx((gain * clean + (read * unit) ** 2).mean().sqrt().item(), rel=all_over)
     if gain * clean.mean() > 4 * (read * unit) ** 2:
-        assert found.gain[0] == pytest.approx(gain, rel=2.5 * near)
+        assert found.gain[0] == pytest.approx(gain, rel=of_gain)
     assert found.white and found.dead < 1e-3 and found.saturated == 0 and found.empty == 0
 
 

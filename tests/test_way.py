@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw
 from torch.nn.functional import avg_pool2d
 
 from Proj_Miniproject2 import denoise
+from Proj_Miniproject2.others.api import way
 from Proj_Miniproject2.others.api.way import denoise_pixels
 from Proj_Miniproject2.others.api.weights import chosen, trained
 from Proj_Miniproject2.others.formats.files import save
@@ -132,6 +133,23 @@ def test_dead_pixels_of_8_bits_are_taken_out(channels, models):
         broken = torch.where(draw < 0.01, 255 * (draw < 0.005), picture).to(torch.uint8)
         found, clean = (denoise_pixels(models, one).double() for one in (broken, picture))
         assert rms(found - clean) < 2.5 and rms(broken.double() - picture) > 8
+
+
+@CHANNELS
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("shared", [False, True])
+def test_strips_are_as_the_whole(shared, dtype, channels, models, monkeypatch):
+    """Of a picture with dead pixels, half denoised: but for what a strip's edge hides."""
+    picture = noisy(torch.float64, channels, height=160)
+    picture += shared * 8 * gaussian_blurred(0.8, size=160)[:, :, :112]
+    draw = torch.rand(picture.shape, generator=rng(3))
+    picture = torch.where(draw < 0.01, 255 * (draw < 0.005), picture)
+    picture = (picture if dtype.is_floating_point else picture.round().clamp(0, 255)).to(dtype)
+    found = []
+    for rows in (32, 256):
+        monkeypatch.setattr(way, "STRIP", rows)
+        found.append(denoise_pixels(models, picture, strength=0.5, repair=True).double())
+    assert rms(found[0] - found[1]) < 0.3 and rms(found[1] - picture.double()) > 9
 
 
 @CHANNELS
