@@ -179,24 +179,18 @@ def test_bad_shots_are_named(what, words, tmp_path, capsys):
     assert not (tmp_path / "w.pth").exists()
 
 
-def rows(clean, draws):
-    """Rows of different brightness, as a bad sensor makes them."""
-    return 25 * torch.randn(1, clean.shape[1], 1, generator=draws)
-
-
 def streaks(clean, draws):
     """Noise that is correlated over nine pixels of a row, and over the channels."""
     shared, own = (torch.randn(n, *clean.shape[1:2], clean.shape[2] + 8, generator=draws) for n in (1, 3))
     return 20 * 3 * (0.8 * shared + 0.6 * own).unfold(2, 9, 1).mean(3)
 
 
-@pytest.mark.parametrize("noise", [rows, streaks])
-def test_training_on_shots_learns_an_unknown_noise(noise, tmp_path, monkeypatch):
+def test_training_on_shots_learns_an_unknown_noise(tmp_path, monkeypatch):
     """80 pairs are enough to beat weights that know none of it, by 1.5 dB."""
     draws = torch.Generator().manual_seed(0)
 
     def shoot(clean):
-        return to_uint8(clean.float() + noise(clean, draws))
+        return to_uint8(clean.float() + streaks(clean, draws))
 
     for i, clean in enumerate(draw_scenes(12, size=128)):
         for shot in range(3):
@@ -376,12 +370,12 @@ def test_one_scene_is_parted(stacks, tmp_path):
 
 
 def test_measured_shots_train_weights_that_keep_their_range(tmp_path, monkeypatch):
-    """100 pairs are near the shipped weights, which know photons, and beat the median of four shots, of one alone."""
+    """A few pairs leave them near the shipped weights, and far better than the median of four shots, of one alone."""
     draws, out = np.random.default_rng(0), tmp_path / "mine.pth"
     for i, scene in enumerate(photons(12, 0)):
         save_stack(tmp_path / "shots" / f"{i:02}.tif", measure(scene, draws, 4))
     monkeypatch.setattr(experiment, "VALIDATION_SHOTS", 4)
-    main(f"train --shots {tmp_path}/shots --out {out} --num-epochs 1 --pairs 100 --batch-size 4".split())
+    main(f"train --shots {tmp_path}/shots --out {out} --num-epochs 1 --pairs 8 --batch-size 4".split())
     scenes = np.stack(photons(6, 1))
     shots = measure(scenes, draws, 4)
 
@@ -389,7 +383,7 @@ def test_measured_shots_train_weights_that_keep_their_range(tmp_path, monkeypatc
         return float(np.sqrt(np.mean(np.square(pictures.astype(float) - OFFSET - GAIN * scenes))))
 
     mine, shipped = denoise(shots[0], weights=out, pages=True), denoise(shots[0], pages=True)
-    assert error(mine) < 1.1 * error(shipped) and error(mine) < 0.7 * error(np.median(shots, 0))
+    assert error(mine) < 1.06 * error(shipped) and error(mine) < 0.65 * error(np.median(shots, 0))
 
     state = torch.load(out, weights_only=True)  # as anybody loads it: a state_dict like any other
     PhotoUNet().network.load_state_dict(state)

@@ -98,9 +98,8 @@ def test_a_picture_alone_trains_weights_that_gain(tmp_path, monkeypatch):
     main(f"train --singles {path} --out {out} --num-epochs 1 --pairs 60 --batch-size 4 --results {tmp_path}/r".split())
     mine, shipped = denoise(noisy, weights=out), denoise(noisy)
     errors = [10 * np.log10(np.mean((picture - clean) ** 2)) for picture in (noisy, shipped, mine)]
-    assert (
-        errors[2] < errors[0] - 5 and errors[2] < errors[1] + 0.1
-    )  # the shipped ones, which know photons, are as good
+    # Those that it begins with gain 9.8 dB, the shipped ones, which are told how strong the noise is, as much as these.
+    assert errors[2] < errors[0] - 12 and errors[2] < errors[1] + 0.1
 
 
 @pytest.mark.parametrize("what, words", [
