@@ -18,7 +18,7 @@ from Proj_Miniproject2.model import Model
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.commands import evaluate, train
 from Proj_Miniproject2.others.formats import files
-from Proj_Miniproject2.others.formats.files import check_outputs, read_json, read_pair, save, write_whole
+from Proj_Miniproject2.others.formats.files import check_outputs, read_json, read_pair, save, whole_path, write_whole
 from Proj_Miniproject2.others.networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +80,22 @@ def test_the_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda *paths: (steps.append("name"), replace(*paths)))
     write_whole(b"12345", tmp_path / "a")
     assert steps == [5, "name", "folder"]
+
+
+def test_a_folder_whose_place_cannot_be_taken_is_put_back(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mine").write_text("mine")
+    before, replace = tree(tmp_path), os.replace
+
+    def busy(source, target):
+        if source.name == "a" and target == tmp_path / "a":
+            raise OSError("busy")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", busy)
+    with pytest.raises(OSError, match="busy"), whole_path(tmp_path / "a") as new:
+        new.mkdir()
+    assert tree(tmp_path) == before
 
 
 def test_links_stay_and_modes_stay(tmp_path):
