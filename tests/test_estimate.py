@@ -169,7 +169,7 @@ def test_noise_of_rows_or_columns_is_told_apart(own, line, told, axis):
     shape = [1, 256, 256]
     shape[axis] = 1
     found = estimate([300 * smooth() + own * normal(1, 256, 256) + line * normal(*shape, seed=50)])
-    assert found.lines[0] == pytest.approx(told, rel=0.15) and found.sd[0] == pytest.approx(own, rel=0.1)
+    assert found.lines[0] == pytest.approx(told, rel=0.1) and found.sd[0] == pytest.approx(own, rel=0.1)
 
 
 def gaussian_blurred(sd, seed=0, size=256):
