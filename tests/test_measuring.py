@@ -131,6 +131,10 @@ def test_pages_of_one_camera_have_one_noise_and_others_their_own():
     mixed = np.stack([same, other], 1).reshape(6, *same.shape[1:])
     found = noises(map(measuring.told, torch.from_numpy(mixed)))
     assert [noise.gain[0] for noise in found] == pytest.approx([GAIN, 8] * 3, rel=0.2)
+    draws = np.random.default_rng(0)
+    channels = np.stack([gain * draws.poisson(150 + 0.5 * light()) for gain in (1, 10, 1, 10)]).astype(float)
+    found = noises(map(measuring.told, torch.from_numpy(channels)))  # though there is a line through both
+    assert [noise.gain[0] for noise in found] == pytest.approx([1, 10, 1, 10], rel=0.3)
     sizes = [*map(torch.from_numpy, (same[0], same[1, :30, :20], same[2, :150]))]
     assert all(map(are_equal, noises(map(measuring.told, sizes)), map(estimate_noise, sizes)))
 

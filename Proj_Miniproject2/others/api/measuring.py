@@ -9,12 +9,13 @@ from itertools import islice
 import torch
 
 from ..noise.estimate import TooSmall, estimate, looked_at, spread
-from ..noise.ranges import empty
+from ..noise.ranges import SPAN, empty
 from .arguments import axis_of, read, tensor_from
 from .way import colours_of, left_alone, varies
 
 FINE = 1.5  # steps of integers
 LIKE = 1.3  # times as strong as that of all pages, or less, is the noise of each, if it is one
+AT_ENDS = 2  # times a page's variance at most do both differ by where it is darkest and brightest
 
 
 @torch.autocast("cpu", enabled=False)
@@ -74,12 +75,17 @@ def noises(pages, **known):
 
 
 def fits(noise, own, parts):
-    """Whether a page's own noise is what another says that it should be, at the page's brightness."""
-    for channel, (sd, (_, scale)) in enumerate(zip(own.sd, own.span, strict=True)):
-        values = torch.cat([(one := part[channel : channel + 1])[~empty(one)] for part in parts]).double()
+    """Whether a page's own noise is what another says that it should be, at the page's brightness; and where it is
+    darkest and brightest, as through pages of two kinds there is always a line."""
+    for channel, (sd, (low, scale)) in enumerate(zip(own.sd, own.span, strict=True)):
+        values = torch.cat([(seen := part[channel : channel + 1])[~empty(seen)] for part in parts]).double()
         expected = max(noise.gain[channel] * values.nanmean().item() + noise.floor(channel), 0) ** 0.5
         if scale and not max(sd, expected) <= LIKE * min(sd, expected):
             return False
+        for value in (low, low + SPAN * scale):
+            said, found = (max(one.gain[channel] * value + one.floor(channel), 0) for one in (noise, own))
+            if abs(said - found) > AT_ENDS * sd**2:
+                return False
     return True
 
 
