@@ -177,7 +177,14 @@ BY_FILE = {
         ('np.where(blank, hdu.header.get("BLANK", 0), words)', "words", "fits -k scaled"),
         ("tuple(reversed(axes))", "tuple(axes)", "fits -k lose_nothing"),
         ("quantize_level=0", "quantize_level=16", "fits -k lose_nothing"),
+        ("* scale + zero", "* scale", "fits -k stand_for"),
     ],
+    "others/formats/tiff.py": [
+        ("if len(set(copies)) == len(copies):", "if True:", "measured_files -k nobody"),
+        ("!= tiff.is_svs and", "and", "measured_files -k slide"),
+        ("and abs(rows * width - columns * height) <= height + width", "", "measured_files -k any_sizes"),
+    ],
+    "others/formats/streams.py": [("if TAKEN * size > memory():", "if False:", "formats -k too_large")],
     "others/formats/mrc.py": [
         ("header.cella.x *= 2", "pass", "mrc -k comparison"),
         ("not flags & SIGNED if", "flags & SIGNED if", "mrc -k sign"),
@@ -191,11 +198,13 @@ BY_FILE = {
     "others/formats/dicom.py": [
         ("(words << above) >> (above + self.shift)", "words >> self.shift", "dicom -k fewer_bits"),
         ("new.astype(self.dtype.newbyteorder(order))", "new.astype(self.dtype)", "dicom -k same_units"),
+        ("found.SeriesInstanceUID, self.run, what", "self.run, what", "dicom -k new_one"),
     ],
     "others/formats/zarr.py": [
         ("max(0, s.start - halo) // grid", "s.start // grid", "zarr -k blocks_levels"),
         ("np.rint(result) if dtype.kind", "result if dtype.kind", "zarr -k odd_end"),
         ("[number::processes]", "[:]", "zarr -k three"),
+        ("min(SIDE, math.isqrt(", "max(SIDE, math.isqrt(", "zarr -k few_chunks"),
         ("[0, *range(n - s.start % n, s", "[0, *range(n, s", "zarr -k never_stored"),
     ],
     "others/formats/raw.py": [
@@ -213,6 +222,9 @@ BY_FILE = {
         ("(one - other)[None] / 2**0.5", "(one - other)[None]", "raw -k noise_of_a_mosaic"),
         ("result if repair else result + (finite - picture)", "result", "raw -k together"),
         ('"gain": sd**2 / light', '"gain": sd / light', "raw -k noise_of_a_mosaic"),
+        ("LOOKS = 2", "LOOKS = 1", "raw -k seen_of"),
+        ("1 / counts.sum()", "0", "raw -k seen_of"),
+        ("clean[most] -= counts[colour] / counts[most]", "clean[most] -= 1", "raw -k x_trans"),
     ],
     "others/api/way.py": [
         ("pixels.double() - mended.double()", "mended.double() - pixels.double()", "way -k hot"),

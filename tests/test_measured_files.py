@@ -238,10 +238,10 @@ def test_smaller_copies_are_made_anew(inside, tmp_path):
 PAGES = [
     (values(31, 20), {"photometric": "minisblack", "extratags": GEO}),
     (values(30, 20), {"photometric": "minisblack", "compression": "zlib", "predictor": True, "software": "mine"}),
+    (values(16, 20), {"photometric": "minisblack", "subfiletype": 1}),  # of other sides than what it follows
     (values(24, 40, 3, dtype=np.uint8), {"photometric": "rgb", "tile": (16, 16), "resolution": (7, 30.5)}),
     (values(24, 40).astype(np.float32), {"photometric": "minisblack", "description": "floats"}),
     (values(48, 40, 2), {"photometric": "minisblack", "planarconfig": "contig"}),
-    (values(16, 20), {"photometric": "minisblack", "subfiletype": 1}),  # of other sides than what it follows
 ]
 
 

@@ -15,6 +15,7 @@ from benchmarks.raw import XTRANS, blurred, sensor, write_dng
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api import denoising, weights
 from Proj_Miniproject2.others.api.mosaics import (
+    by_colours,
     colours_apart,
     denoise_coloured,
     denoise_fours,
@@ -23,6 +24,7 @@ from Proj_Miniproject2.others.api.mosaics import (
 )
 from Proj_Miniproject2.others.api.way import denoise_array
 from Proj_Miniproject2.others.api.weights import trained
+from Proj_Miniproject2.others.commands import denoise as command
 from Proj_Miniproject2.others.formats import PLAIN, extras
 from Proj_Miniproject2.others.formats.mosaic import BAYER, Mosaic, apart, is_mosaic, together
 from Proj_Miniproject2.others.formats.npy import Npy
@@ -88,8 +90,11 @@ def test_without_denoising_it_is_what_libraw_makes_of_it(what, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["turned", "four colours", "X-Trans"])
-def test_other_sensors(kind, tmp_path):
-    path, options = tmp_path / "a.dng", {}
+def test_other_sensors(kind, tmp_path, monkeypatch):
+    path, options, coloured = tmp_path / "a.dng", {}, []
+    monkeypatch.setattr(
+        command, "denoise_coloured", lambda *args: coloured.append(tuple(args[2])) or denoise_coloured(*args)
+    )
     if kind == "X-Trans":
         options = {"pattern": XTRANS}
         mosaic = counts(9_000, height=600, width=600)  # of smaller ones LibRaw makes none
@@ -101,6 +106,7 @@ def test_other_sensors(kind, tmp_path):
     found = tifffile.imread(f"{run(path, '--strength', '0')}.tif")
     assert np.array_equal(found, as_rawpy_does(path))
     assert not np.array_equal(found, tifffile.imread(f"{run(path)}.tif"))
+    assert coloured == ([XTRANS] * 2 if kind == "X-Trans" else [])
 
 
 def test_a_sensor_without_colours(tmp_path):
@@ -241,6 +247,21 @@ def test_the_colours_of_x_trans_are_denoised_together(gain, read, monkeypatch):
     assert error < 0.75 * alone and error < 0.75 * before and abs((found - truth).mean()) < 0.03 * before
     assert noise.sd[0] == pytest.approx(before, rel=0.3) and noise.gain[0] == pytest.approx(gain, rel=0.5)
     assert denoise_coloured(models, planes, XTRANS, strength=0) == planes
+
+
+def test_what_is_seen_of_x_trans():
+    """Twice its red and its blue, less the mean, and what is left; each with the noise that it has. Nothing is lost."""
+    even, seen = torch.randn(36, 30, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64), []
+
+    def denoised(plane, sd=1):
+        seen.append((plane.std() / sd, plane.shape))
+        return plane + 1e-9
+
+    found = by_colours(torch.tensor(XTRANS).view(6, 6), even, denoised)
+    small, whole = (60, 60), (180, 180)
+    assert [shape for _, shape in seen] == [small, small, whole] * 2
+    assert all(0.97 < ratio < 1.03 for ratio, shape in seen[:3] if shape == small)
+    assert torch.allclose(found, even, atol=1e-8)
 
 
 def test_how_far_colours_are_apart():
