@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks.raw import XTRANS, blurred, sensor, write_dng
+from Proj_Miniproject2 import estimate_noise
 from Proj_Miniproject2.others.__main__ import main
 from Proj_Miniproject2.others.api import denoising, weights
 from Proj_Miniproject2.others.api.mosaics import (
@@ -327,6 +328,11 @@ def test_a_mosaic_is_named(tmp_path, capsys):
     tifffile.imwrite(tmp_path / "a.tif", counts(9_000))
     run(tmp_path / "a.tif")
     assert "a.tif seems to be a mosaic of a sensor's colours" in capsys.readouterr().err
+    main(["noise", str(tmp_path / "a.tif")])  # of the colours, not of their pattern
+    printed = capsys.readouterr().out
+    assert "4 pages, of a sensor's mosaic of colours" in printed
+    for plane in apart(counts(9_000), BAYER):
+        assert f"standard deviation {estimate_noise(plane).sd[0]:.4g}" in printed
     run(tmp_path / "a.tif", "--mosaic", "RGGB")
     assert "mosaic" not in capsys.readouterr().err
     stripes = light() + 0.2 * (np.arange(64) % 2)[:, None]

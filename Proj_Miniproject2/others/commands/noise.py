@@ -4,7 +4,7 @@ For each file, of all its pages at once: how the noise's variance goes with what
 read_noise^2, and its standard deviation over the whole picture, all in the picture's units; whether it is independent
 from pixel to pixel, or how far neighbours, channels or whole rows share it; and how many pixels are saturated, empty
 (as padding is, and what is no measurement) or dead. `denoise` finds the same, and takes the same three options where
-the camera is known.
+the camera is known. Of what seems to be a mosaic of a sensor's colours each is a page; `denoise` wants --mosaic there.
 
 What can't be read, or is too small to tell, is named at the end; the others are done, and the exit status is 1.
 """
@@ -15,6 +15,7 @@ from ..api.blocks import noise_of
 from ..api.measuring import noises_in
 from ..formats.files import Incomplete
 from ..formats.folders import is_sidecar
+from ..formats.mosaic import Mosaic, is_mosaic
 from ..formats.opening import is_picture, open_picture, picture_paths
 from ..formats.zarr import Zarr
 from ..noise.estimate import LEAST_SIDE, spread
@@ -28,6 +29,8 @@ def report(picture, **known):
     """What there is to say of what `open_picture` gives: lines."""
     if isinstance(picture, Zarr):
         return of_channels(picture, known)
+    if is_mosaic(next(picture.pages())):
+        picture = Mosaic(picture)
     found = noises_in(picture, **known)
     if len(found) == 1:
         return [pages_of(picture), *described(found[0])]
@@ -55,7 +58,8 @@ def of_channels(picture, known):
 
 def pages_of(picture):
     pages = picture.count()
-    return f"{pages} page{'s' * (pages != 1)}"
+    mosaic = ", of a sensor's mosaic of colours" if isinstance(picture, Mosaic) else ""
+    return f"{pages} page{'s' * (pages != 1)}{mosaic}"
 
 
 def described(noise):
