@@ -376,14 +376,6 @@ def test_no_permission(folder_of_no_superuser, capsys):
         assert "Permission denied" in refused(capsys, call, 2)
 
 
-@pytest.mark.parametrize("missing", ["PIL", "tqdm"])
-def test_what_is_missing_is_named(missing, weights, tmp_path, capsys, monkeypatch):
-    Image.fromarray(pixels()).save(tmp_path / "a.png")
-    monkeypatch.setitem(sys.modules, missing, None)
-    printed = refused(capsys, lambda: run(weights, tmp_path / "a.png", "--out", tmp_path / "out"), 2)
-    assert f"{missing} is missing: pip install '.[photos]'" in printed
-
-
 def test_progress_is_shown_on_a_terminal(weights, tmp_path, capsys, monkeypatch):
     """Over the pictures, and over the three tiles of one; with the time left."""
     Image.fromarray(pixels(5, 3 * (UNet.SIDE - 2 * 32))).save(tmp_path / "long.png")
