@@ -207,6 +207,13 @@ BY_FILE = {
         ("min(SIDE, math.isqrt(", "max(SIDE, math.isqrt(", "zarr -k few_chunks"),
         ("[0, *range(n - s.start % n, s", "[0, *range(n, s", "zarr -k never_stored"),
     ],
+    "others/formats/streams.py": [("self.place > max(LARGE, TIMES * self.size)", "False", "fits -k bad_files")],
+    "others/formats/tiff.py": [
+        ("bigtiff=big, byteorder=tiff.byteorder)", "bigtiff=big)", "formats -k came_in"),
+        ("* (2**bits - 1)\n", "* 2**bits\n", "measured_files -k single_pages"),
+        ("found[..., :3].all(2)", "found[..., :3].any(2)", "measured_files -k no_data"),
+    ],
+    "others/formats/opening.py": [("and len(name) > len(ending)]", "]", "formats -k endings")],
     "others/formats/raw.py": [
         ("together(pages, period, shape) + dark", "together(pages, period, shape)", "raw -k counts"),
         ("np.where(mosaic >= raw.white_level, mosaic, after)", "after", "raw -k counts"),

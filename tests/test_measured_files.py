@@ -335,6 +335,12 @@ def test_no_data_stay(tmp_path):
     run(tmp_path)
     found = tifffile.imread(tmp_path / "out" / "a.tif")
     assert (found[:, :20] == -9999).all() and (found[:, 20:] != array[:, 20:]).any() and found[:, 20:].min() > -9999
+    colours = np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3)
+    colours[5, 6], colours[7, 8] = 9, (9, 9, 1)  # of which the second is a colour
+    tifffile.imwrite(tmp_path / "b.tif", colours, extratags=[(42113, "s", 0, "9", True)])
+    picture = Tiff(tmp_path / "b.tif", PLAIN)
+    (page,) = picture.pages()
+    assert np.argwhere(picture.missing(page)).tolist() == [[5, 6]]
 
 
 @pytest.mark.parametrize(
