@@ -183,8 +183,14 @@ BY_FILE = {
         ("if len(set(copies)) == len(copies):", "if True:", "measured_files -k nobody"),
         ("!= tiff.is_svs and", "and", "measured_files -k slide"),
         ("and abs(rows * width - columns * height) <= height + width", "", "measured_files -k any_sizes"),
+        ("bigtiff=big, byteorder=tiff.byteorder)", "bigtiff=big)", "formats -k came_in"),
+        ("* (2**bits - 1)\n", "* 2**bits\n", "measured_files -k single_pages"),
+        ("found[..., :3].all(2)", "found[..., :3].any(2)", "measured_files -k no_data"),
     ],
-    "others/formats/streams.py": [("if TAKEN * size > memory():", "if False:", "formats -k too_large")],
+    "others/formats/streams.py": [
+        ("if TAKEN * size > memory():", "if False:", "formats -k too_large"),
+        ("self.place > max(LARGE, TIMES * self.size)", "False", "fits -k bad_files"),
+    ],
     "others/formats/mrc.py": [
         ("header.cella.x *= 2", "pass", "mrc -k comparison"),
         ("not flags & SIGNED if", "flags & SIGNED if", "mrc -k sign"),
@@ -206,12 +212,6 @@ BY_FILE = {
         ("[number::processes]", "[:]", "zarr -k three"),
         ("min(SIDE, math.isqrt(", "max(SIDE, math.isqrt(", "zarr -k few_chunks"),
         ("[0, *range(n - s.start % n, s", "[0, *range(n, s", "zarr -k never_stored"),
-    ],
-    "others/formats/streams.py": [("self.place > max(LARGE, TIMES * self.size)", "False", "fits -k bad_files")],
-    "others/formats/tiff.py": [
-        ("bigtiff=big, byteorder=tiff.byteorder)", "bigtiff=big)", "formats -k came_in"),
-        ("* (2**bits - 1)\n", "* 2**bits\n", "measured_files -k single_pages"),
-        ("found[..., :3].all(2)", "found[..., :3].any(2)", "measured_files -k no_data"),
     ],
     "others/formats/opening.py": [("and len(name) > len(ending)]", "]", "formats -k endings")],
     "others/formats/raw.py": [
