@@ -349,6 +349,18 @@ def test_pieces_left_half_way_put_back_what_they_set(model):
     assert not any("frozen" in vars(module) for module in model.network.modules()) and precisions() == before
 
 
+def test_the_default_device_plays_no_part_in_denoise():
+    picture = torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(0)) * 200
+    expected = denoise(picture), estimate_noise(picture)
+    torch.set_default_device("meta")  # here instead of a GPU
+    try:
+        found = denoise(picture), estimate_noise(picture)
+        assert torch.get_default_device().type == "meta"
+    finally:
+        torch.set_default_device(None)
+    assert torch.equal(found[0], expected[0]) and found[1] == expected[1]
+
+
 def test_the_default_dtype_and_inference_mode_play_no_part(model):
     images, (noisy, target) = random_images(1, 3, 8, 8), pairs(4)
     torch.set_default_dtype(torch.float64)

@@ -1,5 +1,7 @@
 """What the public functions take: a picture in memory, or several of one shape."""
 
+import contextlib
+import functools
 import os
 import sys
 
@@ -12,6 +14,20 @@ from ..formats.pictures import pixels_of
 DTYPES = (torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.int16, torch.int32, *FLOATS)
 EIGHT_BITS = "L", "LA", "RGB", "RGBA"  # Pillow's modes
 MODES = *EIGHT_BITS, "I;16", "I", "F"
+
+
+def undisturbed(function):
+    """The function as it is without what its caller has set: torch.autocast, which rounds, and takes not all dtypes, or
+    another default device than the processor, in whose memory pictures are measured."""
+
+    @functools.wraps(function)
+    def called(*args, **options):
+        elsewhere = torch.get_default_device().type != "cpu"
+        here = torch.device("cpu") if elsewhere else contextlib.nullcontext()  # as it costs time in every call of torch
+        with torch.autocast("cpu", enabled=False), here:
+            return function(*args, **options)
+
+    return called
 
 
 def axis_of(picture, pages=False):

@@ -8,13 +8,13 @@ import torch
 from ..formats.arrays import as_floats
 from ..formats.pictures import image_of, in_mode, pixels_of
 from ..noise.estimate import Noise, TooSmall, spread
-from .arguments import EIGHT_BITS, axis_of, is_instance, read, tensor_from
+from .arguments import EIGHT_BITS, axis_of, is_instance, read, tensor_from, undisturbed
 from .measuring import noises, told
 from .way import colours_of, denoise_array, denoise_pixels
 from .weights import chosen
 
 
-@torch.autocast("cpu", enabled=False)  # which may round, and takes not all dtypes
+@undisturbed
 def denoise(picture, *, weights=None, strength=1, pages=False, noise=None, repair=False, dtype=None):
     """A noisy picture, denoised: the same kind of thing, of the same shape, dtype and range.
 

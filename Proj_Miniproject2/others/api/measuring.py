@@ -10,7 +10,7 @@ import torch
 
 from ..noise.estimate import TooSmall, estimate, looked_at, spread
 from ..noise.ranges import SPAN, empty
-from .arguments import axis_of, read, tensor_from
+from .arguments import axis_of, read, tensor_from, undisturbed
 from .way import colours_of, left_alone, varies
 
 FINE = 1.5  # steps of integers
@@ -18,7 +18,7 @@ LIKE = 1.3  # times as strong as that of all pages, or less, is the noise of eac
 AT_ENDS = 2  # times a page's variance at most do both differ by where it is darkest and brightest
 
 
-@torch.autocast("cpu", enabled=False)
+@undisturbed
 def estimate_noise(picture, *, gain=None, read_noise=None, offset=None, pages=False):
     """The noise of a picture, from the picture alone: a `Noise`, see there, whose fields are tuples of a number for
     each channel (gain, offset, read_noise, sd) or one number for all (white, correlation, reach, channels, saturated,
