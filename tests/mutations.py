@@ -159,6 +159,7 @@ BY_FILE = {
         ("if c < 0.1)", "if c < 0.3)", "estimate -k blurred"),
         ("result |= off_set(result, span[0])", "pass", "estimate -k subtracted"),
         ("grid[:: -(-len(grid) // TILES)]", "grid[:TILES]", "estimate -k large_picture"),
+        ("(levels - middle) / unit, 1", "levels - middle, 1", "way -k units_and_offset"),
     ],
     "others/noise/kinds.py": [
         ("row, draw - row * block", "row, row", "data -k pixel_noise"),
@@ -206,12 +207,20 @@ BY_FILE = {
         ("new.astype(self.dtype.newbyteorder(order))", "new.astype(self.dtype)", "dicom -k same_units"),
         ("found.SeriesInstanceUID, self.run, what", "self.run, what", "dicom -k new_one"),
     ],
+    "others/noise/correlation.py": [
+        ("if equal(pixels) > EQUAL:", "if False:", "correlation -k letters"),
+        ("(both.all(0) & shown)", "both.all(0)", "correlation -k letters"),
+    ],
+    "others/api/measuring.py": [
+        ("> AT_ENDS * sd**2", "> 1e9 * sd**2", "measuring -k pages_of_one_camera"),
+    ],
     "others/formats/zarr.py": [
         ("max(0, s.start - halo) // grid", "s.start // grid", "zarr -k blocks_levels"),
         ("np.rint(result) if dtype.kind", "result if dtype.kind", "zarr -k odd_end"),
         ("[number::processes]", "[:]", "zarr -k three"),
         ("min(SIDE, math.isqrt(", "max(SIDE, math.isqrt(", "zarr -k few_chunks"),
         ("[0, *range(n - s.start % n, s", "[0, *range(n, s", "zarr -k never_stored"),
+        ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", "zarr -k two_runs"),
     ],
     "others/formats/opening.py": [("and len(name) > len(ending)]", "]", "formats -k endings")],
     "others/formats/raw.py": [
@@ -241,6 +250,7 @@ BY_FILE = {
         ("share * taken, progress", "share, progress", "way -k dead_pixels"),
         ("stays = stays | missing", "stays = stays", "way -k measurement"),
         ("slice(top - start, top - start + rows.shape[1])", "slice(0, rows.shape[1])", "way -k strips"),
+        ("if not bool(known.any()):", "if not bool(known.all()):", "way -k stain"),
     ],
     "others/pairs/photos.py": [
         ("if i % HELD_OUT]", "if i]", "commands -k set_aside"),
@@ -284,7 +294,8 @@ BY_FILE = {
         ("loss.new_ones(1)]).mul_(images)", "loss.new_ones(1)])", "processes -k what_one_learns"),
     ],
     "others/lab/experiment.py": [
-        ("lerp_(target.float(), NOISY_SHARE)", "lerp_(target.float(), 1)", "commands -k distillation")
+        ("lerp_(target.float(), NOISY_SHARE)", "lerp_(target.float(), 1)", "commands -k distillation"),
+        ("(noisy[differ], other[differ]) if bool(differ.any())", "(noisy, other) if True", "shots -k saturated"),
     ],
     "others/commands/train.py": [
         (
