@@ -298,17 +298,19 @@ def test_pictures_too_small_to_tell_their_noise_go_the_old_way(shape, models):
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-@pytest.mark.parametrize("beside", ["nothing", "noise", "a trace", "another stain"])
+@pytest.mark.parametrize("beside", ["nothing", "noise", "much noise", "a trace", "another stain"])
 def test_a_stain_shown_as_a_colour_is_seen_as_it_would_be_alone(beside, dtype, models):
     """A network that knows photos' colours would make it worse than it came."""
     shown, nothing = noisy(torch.float64, height=160, width=176), torch.zeros(1, 160, 176, dtype=torch.float64)
     others = {
         "nothing": nothing,
         "noise": nothing + 30 + 12 * normal(1, 160, 176),
+        "much noise": 128 + 40 * normal(2, 160, 176).double(),  # of a range like that of what is shown
         "a trace": 0.1 * shown + 2 * normal(1, 160, 176),
         "another stain": noisy(torch.float64, height=160, width=176).flip(2),
     }
-    picture = torch.cat([others[beside], shown, nothing]).clamp(0, 255).round().to(dtype)
+    first, last = others[beside] if len(others[beside]) == 2 else (*others[beside], *nothing)
+    picture = torch.stack([first, shown[0], last]).clamp(0, 255).round().to(dtype)
     found = denoise_pixels(models, picture)
     assert torch.equal(found, torch.stack([denoise_pixels(models, one) for one in picture]))
     assert rms(found[1] - picture[1].double()) > 6
