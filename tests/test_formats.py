@@ -471,6 +471,16 @@ def test_each_format_has_an_example():
     assert {example.kind for example in EXAMPLES.values()} | {Raw} == set(FORMATS)
 
 
+def test_what_does_not_begin_as_it_ends_is_said(tmp_path):
+    for ending in sorted({ending for kind in FORMATS if kind is not Raw for ending in kind.ENDINGS}):
+        (tmp_path / f"a{ending}").write_bytes(b"nonsense" * 50)
+        with pytest.raises(ValueError, match=f"no picture of the kinds .*, though it ends in {ending}: it is damaged"):
+            open_picture(tmp_path / f"a{ending}")
+    (tmp_path / "a.odd").write_bytes(b"nonsense" * 50)
+    with pytest.raises(ValueError, match="Raw: export it as one of these"):
+        open_picture(tmp_path / "a.odd")
+
+
 def test_endings():
     for path, ending in {"a.tif": ".tif", "a.b.NPY": ".NPY", "a": "", "a.odd": ".odd", ".npy": ""}.items():
         assert ending_of(Path(path)) == ending

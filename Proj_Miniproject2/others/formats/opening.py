@@ -42,9 +42,10 @@ def open_picture(path, options=PLAIN):
                     f"would hold no floats: leave --dtype {options.dtype} out, or save it first as one of {able}"
                 )
             return Floating(kind(path, options), options.dtype) if options.dtype else kind(path, options)
-    raise ValueError(
-        way_out(path.suffix) or f"is no picture of the kinds {', '.join(KINDS)}: export it as one of these"
-    )
+    ending = ending_of(path).lower()
+    odd = f", though it ends in {ending}: it is damaged, or of another kind"
+    what_to_do = odd if ending in ENDINGS else ": export it as one of these"
+    raise ValueError(way_out(path.suffix) or f"is no picture of the kinds {', '.join(KINDS)}{what_to_do}")
 
 
 def head_of(path):
