@@ -34,6 +34,7 @@ ALONE, AMONG_TEXTURE = (0.5, 0.9), (0.25, 0.8)
 LEAST_WHITE = 0.05  # of the blocks show noise alone, if it is independent
 CLASSES = 16  # of brightness
 LEAST_CLASSES, LEAST_IN_CLASS = 4, 12  # blocks; from so many classes on they tell a gain
+CERTAIN = 4  # times its standard error is a line's slope, if it is no chance
 LINED = 1.5  # times as much do rows differ as columns, or columns as rows, nearly everywhere, if there are lines
 CALM = 0.1  # of the blocks are the calmest
 LEAST_SIDE = 16  # pixels
@@ -372,7 +373,9 @@ def line(levels, variances, gain=None, read_noise=None, offset=None):
         above = variances - on_line
         usual = 4.5 * (above * weights).abs().median().clamp(min=1e-12) / weights
         weights = 1 / on_line.clamp(min=most / 50) / (1 + (above.clamp(min=0) / usual) ** 2)
-    if slope <= 0:
+    relative = 1 / on_line.clamp(min=most / 50)
+    scatter = 1.48 * (above * relative).abs().median()
+    if slope <= CERTAIN * scatter / ((levels - middle) * relative).norm():
         return 0.0, max(height.item(), 0.0)
     gain = slope / unit
     return gain.item(), (height - gain * middle).item()

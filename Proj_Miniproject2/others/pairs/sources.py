@@ -5,6 +5,7 @@ Each takes a list of photos and a `lab.runs.Run`, and returns a function `epoch 
 """
 
 import torch
+from torch.nn.functional import avg_pool2d
 
 from ..noise.estimate import rough_sd
 from ..noise.kinds import (
@@ -12,6 +13,7 @@ from ..noise.kinds import (
     camera_noise,
     coloured_noise,
     developed_noise,
+    filtered,
     gaussian_noise,
     impulse_noise,
     lined_noise,
@@ -28,14 +30,16 @@ MIXED_SHARE, SIGMAS = 0.2, (3, 6, 12, 25)  # of the pairs in `mixed`, and their 
 CROP = 96  # side of the images of `camera`, `grey` and `correlated`
 MOST_SIGMA, MOST_SHOT = 55, 45  # the strongest noise there, in grey levels; that of Poisson noise at mid-grey
 LUMA = 0.299, 0.587, 0.114  # the weights of red, green and blue in a grey picture (ITU-R BT.601, as JPEG and Pillow)
-SHARES = {"independent": 0.1, "developed": 0.18, "coloured": 0.18, "lined": 0.06, "grey": 0.48}  # of `correlated`
+SHARES = {"independent": 0.15, "developed": 0.17, "coloured": 0.11, "lined": 0.05, "grey": 0.52}  # of `correlated`
 IMPULSES = 0.1  # of the inputs of `grey` and `correlated` have `impulse_noise`
 RATES = 0.001, 0.1  # of their pixels
 # The standard deviation that noise is said to have, by which it is made even: a factor of the true one, and at least so
 # many grey levels. If it can't be told from texture, a factor of `rough_sd`.
 SAID, SAID_LEAST = (0.88, 1.15), 0.7
 SAID_ROUGHLY, SAID_ROUGHLY_LEAST = (0.5, 1.8), 3
-DRAWN, BOXES = 0.08, 25  # of the crops show so many lines and boxes
+DRAWN, BOXES = 0.12, 25  # of the crops show so many lines and boxes, or strokes
+PAPER, FINE, NIB, INK = (0.4, 0.1), 4, (1, 3.5), (0.1, 0.5)  # see `with_drawings`
+SPOTTED, SPOTS, SPREAD = 0.25, 20, (0.7, 2.5)  # of the crops of few photons show so many spots, or fewer; pixels
 BLOCKS = 6, 7, 8  # of `varied`
 
 
@@ -183,9 +187,9 @@ def correlated(photos, run, without=None):
     """Pairs (pairs, 3, CROP, CROP) with the noise of JPEGs, of developed photos and of grey pictures, of SHARES, made
     even as `denoise` does (see `noise.stabilise`).
 
-    Those with independent noise went through a JPEG. The others in colour have `developed_noise`, see `rms_of_cameras`,
-    `coloured_noise`, log-uniform between 0.5 and 60 grey levels, or `lined_noise`, 0.7 to 40; half of them went through
-    a JPEG, and half of their photos are `softened`. Those of one channel are as in `grey`, and impulses as there.
+    Of those in colour some have independent noise, the others `developed_noise`, see `rms_of_cameras`, `coloured_noise`,
+    log-uniform between 0.5 and 60 grey levels, or `lined_noise`, 0.7 to 40. Half of each went through a JPEG, and half
+    of the photos of the others are `softened`. Those of one channel are as in `grey`, and impulses as there.
     without: the one of SHARES whose place the others take, or "soft": no photo is softened, or "impulses", or
     "photons": no pictures of few.
     """
@@ -211,9 +215,9 @@ def correlated(photos, run, without=None):
 
         return noisy
 
-    jpegs = [1.0] * independent + [0.5] * (colours - independent)
+    rough, jpegs = [i >= independent for i in range(colours)], [0.5] * colours
     soft = [0.0] * independent + [0.0 if without == "soft" else 0.5] * (colours - independent)
-    draw_colours = even_crops(photos, run, noises, [True] * colours, jpegs, soft, impulses=without != "impulses")
+    draw_colours = even_crops(photos, run, noises, rough, jpegs, soft, impulses=without != "impulses")
     return joined(grey_crops(photos, run, run.pairs - colours, without), draw_colours)
 
 
@@ -270,20 +274,54 @@ def darkened(crops, generator):
 
 
 def with_drawings(crops, generator):
-    """Crops (N, C, H, W), float, DRAWN of them with lines, boxes and dots of one colour each, as screenshots, plots and
-    text have, half of these on a plain ground."""
+    """Crops (N, C, H, W), float, DRAWN of them with lines, boxes and dots of one colour each, or with `strokes` of one,
+    as screenshots, plots and text have, half of these on a plain ground: white or black in PAPER, else of any colour.
+    """
     n, channels, height, width = crops.shape
-    chosen, plain = torch.rand(2, n, generator=generator) < torch.tensor([[DRAWN], [0.5]])
+    chosen, plain, written = torch.rand(3, n, generator=generator) < torch.tensor([[DRAWN], [0.5], [0.5]])
+
+    def colour():
+        return 255 * torch.rand(channels, 1, 1, generator=generator)
+
     for i in chosen.nonzero()[:, 0].tolist():
         crop = crops[i]
         if plain[i]:
-            crop[:] = 255 * torch.rand(channels, 1, 1, generator=generator)
+            ground, kind = colour(), torch.rand((), generator=generator)
+            crop[:] = 255 if kind < PAPER[0] else 0 if kind < sum(PAPER) else ground
+        if written[i]:
+            crop.lerp_(colour().expand_as(crop), strokes(height, width, generator))
+            continue
         for _ in range(BOXES):
             kind, thick, long, row, column = torch.rand(5, generator=generator).tolist()
             thick, long = 1 + int(3 * thick), 1 + int(40 * long**2)
             down, across = (thick, long) if kind < 0.5 else (long, thick)
             top, left = int(row * height), int(column * width)
-            crop[:, top : top + down, left : left + across] = 255 * torch.rand(channels, 1, 1, generator=generator)
+            crop[:, top : top + down, left : left + across] = colour()
+    return crops
+
+
+def strokes(height, width, generator):
+    """How much of each pixel ink covers, (1, H, W) in [0, 1]: thin curves with smooth edges, as letters are made of.
+    They lie where a random field is nearly zero, on a grid FINE times as fine."""
+    white = torch.empty(1, 1, FINE * height, FINE * width).normal_(generator=generator)
+    nib = FINE * log_uniform(1, *NIB, generator)
+    rows, columns = torch.fft.fftfreq(FINE * height)[:, None], torch.fft.rfftfreq(FINE * width)
+    field = filtered(white, (-2 * torch.pi**2 * nib**2 * (rows**2 + columns**2)).exp())
+    return avg_pool2d((field.abs() < uniform(1, *INK, generator)).float(), FINE)[0]
+
+
+def with_spots(crops, generator):
+    """Crops (N, 1, H, W), float of which white is 1, SPOTTED of them with spots as stars and single molecules are:
+    Gaussian ones of one SPREAD, whose light at their peaks is log-uniform between 0.003 and 1."""
+    n, _, height, width = crops.shape
+    y, x = torch.arange(height)[:, None], torch.arange(width)
+    for i in (torch.rand(n, generator=generator) < SPOTTED).nonzero()[:, 0].tolist():
+        number = int(torch.randint(1, SPOTS + 1, (), generator=generator))
+        row, column = (uniform(number, 0, side, generator)[:, 0] for side in (height, width))
+        peak = log_uniform(number, 0.003, 1, generator)[:, 0]
+        spread = log_uniform(1, *SPREAD, generator)[0, 0]
+        away = (y - row).square() + (x - column).square()
+        crops[i, 0] += (peak * (-away / (2 * spread**2)).exp()).sum(0)
     return crops
 
 
@@ -299,7 +337,8 @@ def few_photons(photos, run, pairs):
     even by `noise.stabilise.stabilised`.
 
     Log-uniform are the photons at white, 1 to 3,000, and the read noise, 0.003 to 0.15 of white. Three in four are
-    dark, to a power between 1 and 3.5. Gain and read noise are said to be by SAID other ones.
+    dark, to a power between 1 and 3.5, and some are `with_spots`. Gain and read noise are said to be by SAID other
+    ones.
     """
 
     def draw(epoch, clean=False):
@@ -308,7 +347,7 @@ def few_photons(photos, run, pairs):
         crops = (crops * torch.tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True) / 255
         dark = uniform(pairs, 0, 1, generator) < 0.75
         photons = log_uniform(pairs, 1, 3000, generator)
-        light = photons * crops ** torch.where(dark, uniform(pairs, 1, 3.5, generator), 1)
+        light = photons * with_spots(crops ** torch.where(dark, uniform(pairs, 1, 3.5, generator), 1), generator)
         read = photons * log_uniform(pairs, 0.003, 0.15, generator)
         gain, noise, sd = (log_uniform(pairs, *SAID, generator) for _ in range(3))
 
@@ -326,11 +365,11 @@ def few_photons(photos, run, pairs):
 
 def gaussian_or_shot(clean, gaussian, generator):
     """As `noises` of `even_crops` returns it, independent noise: for a share of the images `gaussian`, with sigma
-    for one half uniform in [0, 70], for the other log-uniform in [1, 110]; for the others Poisson, its standard
-    deviation at mid-grey uniform in [0, MOST_SHOT]."""
+    for a quarter uniform in [0, 70], else log-uniform in [1, 110]; for the others Poisson, its standard deviation at
+    mid-grey uniform in [0, MOST_SHOT]."""
     n = len(clean)
     strength, kind, how = torch.rand(3, n, 1, 1, 1, generator=generator)
-    sigma = torch.where(how < 0.5, 70 * strength, 110**strength)
+    sigma = torch.where(how < 0.25, 70 * strength, 110**strength)
     sigma = torch.where(kind < gaussian, sigma, 0)
     gain = torch.where(kind >= gaussian, (MOST_SHOT * strength) ** 2 / 128, 0)
     return lambda n: camera_noise(clean, sigma / n**0.5, gain / n, generator)
