@@ -45,6 +45,7 @@ MOST_DEAD = 0.1  # of the pixels: if more are unlike all around them, they are p
 FEW_DEAD = 1e-3
 LEAST_DRAWN, DRAWN = 10, 2  # odd pixels beside each other, and so many times more than by chance: lines, dots, letters
 SATURATED, LEAST_SATURATED = 1e-4, 9  # of the pixels, and pixels, have the highest value, if it is saturation's
+MOST_SATURATED = 0.9  # of a block, if it tells something
 LAGS = 1, 2, 3, 4, 5, 6, 7  # pixels: how far apart it is looked whether noise is shared, within a block
 
 
@@ -171,9 +172,9 @@ def of_channel(parts, gain, read_noise, offset):
     if saturated < SATURATED or sum(int(mask.sum()) for mask in full) < LEAST_SATURATED:
         full, saturated = [torch.zeros_like(mask) for mask in full], 0.0
     blank = [empty(part[None])[0] | holes(raw) for part, raw in zip(finite, parts, strict=True)]
-    told = [~(f | b) for f, b in zip(full, blank, strict=True)]
+    told = [~b for b in blank]
     odd = [(c != part) & t for c, part, t in zip(calm, finite, told, strict=True)]
-    result = fitted(gathered(calm, told), gain, read_noise, offset)
+    result = fitted(gathered(calm, told, full), gain, read_noise, offset)
     floor = result["read_noise"] ** 2 - result["gain"] * result["offset"]
     dead = [o & deviant(part, c, result["gain"], floor) for part, c, o in zip(finite, calm, odd, strict=True)]
     seen, around = (torch.cat([p[d] for p, d in zip(ps, dead, strict=True)]) for ps in (finite, calm))
@@ -185,7 +186,7 @@ def of_channel(parts, gain, read_noise, offset):
         or not (few or are_dead(seen, around))
     ):
         dead = [torch.zeros_like(o) for o in odd]
-        result = fitted(gathered(finite, told), gain, read_noise, offset)
+        result = fitted(gathered(finite, told, full), gain, read_noise, offset)
     shown = torch.cat([c[~b] for c, b in zip(calm, blank, strict=True)])
     span = found(shown[None, None]) if len(shown) else (0, 0)
     if offset is None:
@@ -246,25 +247,40 @@ def deviant(picture, around, gain, floor):
     return (picture - around).square() > DEVIANT**2 * floor
 
 
-def gathered(parts, told):
-    """The `Evidence` of tiles (H, W), where `told` is true."""
-    looked = [look(part, mask) for part, mask in zip(parts, told, strict=True)]
+def gathered(parts, told, full):
+    """The `Evidence` of tiles (H, W), where `told` is true; `full` where they are saturated."""
+    looked = [look(*one) for one in zip(parts, told, full, strict=True)]
     return Evidence(*(torch.cat(one, -1) for one in zip(*looked, strict=True)))
 
 
-def look(picture, told):
-    """The `Evidence` of a tile (H, W)."""
+def look(picture, told, full):
+    """The `Evidence` of a tile (H, W). Where it is saturated it shows less noise than it has: what is `censored`."""
     side = block_of(picture.shape)
     distances = [d for d in DISTANCES if 4 * d + side <= min(picture.shape)] or [1]
     margin = max(distances)
     near = -max_pool2d(-told[None, None].double(), 5, stride=1, padding=2)[0, 0]
-    whole = blocks(inside(near, margin), side) == 1
+    saturated = blocks(inside(full.to(picture.dtype), margin), side)
+    whole = (blocks(inside(near, margin), side) == 1) & (saturated < MOST_SATURATED)
+    shown = censored(saturated[whole])
     squares = [blocks(inside(second_differences(picture, d).square(), margin - d), side)[whole] for d in distances]
     part = inside(picture, margin)
     down, across = (x[2:] + x[:-2] - 2 * x[1:-1] for x in (picture, picture.mT))
     lines = inside(down, margin - 1)[:, 1:-1], inside(across.mT, margin - 1)[1:-1]
     along = torch.stack([blocks(one.square() / 6, side)[whole] for one in lines])
-    return blocks(part, side)[whole], torch.stack(squares), along, covariances(part, side)[:, whole], picture[told]
+    evidence = torch.stack(squares) / shown, along / shown, covariances(part, side)[:, whole] / shown
+    return blocks(part, side)[whole], *evidence, picture[told & ~full]
+
+
+def censored(share):
+    """What of the variance of Gaussian noise is left where all above a threshold is cut off, as a share of it is: share
+    tensors in [0, 1). (The variance of a censored normal distribution, as in Tobin, "Estimation of relationships for
+    limited dependent variables", 1958.)"""
+    normal = torch.distributions.Normal(0.0, 1.0)
+    at = normal.icdf((1 - share).clamp(1e-9, 1 - 1e-9))  # the threshold
+    density = normal.log_prob(at).exp()
+    mean = at * share - density
+    square = (1 - share) - at * density + at.square() * share
+    return torch.where(share > 0, square - mean.square(), 1.0)
 
 
 def covariances(picture, side):

@@ -187,7 +187,7 @@ def correlated(photos, run, without=None):
     """Pairs (pairs, 3, CROP, CROP) with the noise of JPEGs, of developed photos and of grey pictures, of SHARES, made
     even as `denoise` does (see `noise.stabilise`).
 
-    Of those in colour some have independent noise, the others `developed_noise`, see `rms_of_cameras`, `coloured_noise`,
+    Of those in colour some have independent noise, others `developed_noise`, see `rms_of_cameras`, `coloured_noise`,
     log-uniform between 0.5 and 60 grey levels, or `lined_noise`, 0.7 to 40. Half of each went through a JPEG, and half
     of the photos of the others are `softened`. Those of one channel are as in `grey`, and impulses as there.
     without: the one of SHARES whose place the others take, or "soft": no photo is softened, or "impulses", or
