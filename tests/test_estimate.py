@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from Proj_Miniproject2.others.noise.estimate import estimate, rough_sd, spread
+from Proj_Miniproject2.others.noise.estimate import censored, estimate, rough_sd, spread
 from Proj_Miniproject2.others.noise.kinds import (
     bayer,
     demosaiced,
@@ -285,6 +285,34 @@ def test_what_is_saturated_or_empty_is_told_and_left_out():
         assert found.empty == pytest.approx(1 - 200 * 300 / (250 * 400), abs=1e-3)
         assert found.sd == pytest.approx(plain.sd, rel=0.05) and found.gain == pytest.approx(plain.gain, rel=0.05)
         assert found.span[0] == pytest.approx(plain.span[0], rel=0.02, abs=20)
+
+
+@settings(max_examples=15)
+@given(sd=st.floats(0.5, 20), above=st.floats(-1.5, 1), written=st.booleans(), seed=st.integers(0, 9))
+def test_noise_that_white_cuts_off_is_what_it_was_before(sd, above, written, seed):
+    """Of paper, whose white is so many standard deviations above the highest value, with or without strokes on it."""
+    paper = torch.full((1, 256, 256), 255 + above * sd, dtype=torch.float64)
+    if written:
+        paper[:, 40:200:12, 20:220] -= 90
+    found = estimate([(paper + sd * normal(1, 256, 256, seed=seed)).clamp(max=255)])
+    assert found.white and found.sd[0] == pytest.approx(sd, rel=0.12)
+
+
+def test_censored_noise_has_the_variance_of_draws():
+    draws = normal(1_000_000)
+    for threshold in (-1.2, 0, 0.7, 2):
+        share, variance = (draws >= threshold).double().mean(), draws.clamp(max=threshold).var()
+        torch.testing.assert_close(censored(share), variance, rtol=0.01, atol=0)
+    assert censored(torch.zeros(1)) == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_chance_may_have_made_is_no_gain(seed):
+    """Of faint stars on an even sky; what is as bright as that many times over has one."""
+    sky = torch.full((1, 256, 256), 100.0, dtype=torch.float64)
+    sky[:, 8::32, 8::32] += 120
+    assert estimate([counted(sky, 1, 0, seed=seed)]).gain == (0,)
+    assert estimate([counted(100 * smooth(seed=seed), 1, 0, seed=seed)]).gain[0] == pytest.approx(1, rel=0.1)
 
 
 @pytest.mark.parametrize("value", [0, 7.25, -1e300, math.nan, math.inf])

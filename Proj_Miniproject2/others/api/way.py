@@ -78,6 +78,10 @@ def colours_of(pixels):
 
 def with_the_rest(colours, pixels):
     """The first channels of pixels, denoised, and a last one that is transparency as it was; in memory of their own."""
+    memory = colours.untyped_storage()
+    own = memory.data_ptr() != pixels.untyped_storage().data_ptr() and memory.nbytes() >= colours.nbytes
+    if own and len(colours) == len(pixels):
+        return colours.to(pixels)
     result = pixels.detach().clone(memory_format=torch.contiguous_format)
     result[: len(colours)] = colours
     return result
@@ -135,12 +139,12 @@ def are_unrelated(pixels, noise):
     if min(pixels.shape[1:]) < UNRELATED_SIDE:
         return False
     low, scale = (torch.tensor(part, dtype=torch.float64).view(-1, 1, 1) for part in zip(*noise.span, strict=True))
-    strips = (  # without what lies far beyond, as dead pixels do
-        without_infinities(strip.double()).clamp(low - SPAN * scale, low + 2 * SPAN * scale)
-        for strip in pixels.split(STRIP, 1)
-        if strip.shape[1] >= BROAD
-    )
-    covariances = torch.cov(torch.cat([avg_pool2d(strip, BROAD).flatten(1) for strip in strips], 1))
+    height, width = (n // BROAD for n in pixels.shape[1:])
+    means = torch.empty(len(pixels), height, width, dtype=torch.float64)
+    for row in range(height):  # without what lies far beyond, as dead pixels do
+        strip = without_infinities(pixels[:, row * BROAD : (row + 1) * BROAD].double())
+        means[:, row] = avg_pool2d(strip.clamp(low - SPAN * scale, low + 2 * SPAN * scale), BROAD)[:, 0]
+    covariances = torch.cov(means.flatten(1))
     left = torch.tensor(noise.sd, dtype=torch.float64).square() / BROAD**2
     own = covariances.diag() - left
     known = own > left

@@ -38,5 +38,6 @@ def tensor_of(array):
     integers of 64. Errors: `check_array`."""
     check_array(array)
     dtype = narrow(array) if array.dtype.name in WIDE else array.dtype.newbyteorder("=")
-    native = torch.from_numpy(array.astype(dtype, order="C"))
+    # What can't be written over is copied, as torch has no such tensors.
+    native = torch.from_numpy(array.astype(dtype, order="C", copy=not array.flags.writeable))
     return native if native.dim() == 2 else native.movedim(2, 0)

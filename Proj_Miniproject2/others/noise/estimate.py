@@ -34,7 +34,9 @@ ALONE, AMONG_TEXTURE = (0.5, 0.9), (0.25, 0.8)
 LEAST_WHITE = 0.05  # of the blocks show noise alone, if it is independent
 CLASSES = 16  # of brightness
 LEAST_CLASSES, LEAST_IN_CLASS = 4, 12  # blocks; from so many classes on they tell a gain
-CERTAIN = 4  # times its standard error is a line's slope, if it is no chance
+# Times its standard error is a line's slope, if it is no chance, and so many standard deviations of the noise do its
+# classes differ in brightness.
+CERTAIN, APART = 6, 0.3
 LINED = 1.5  # times as much do rows differ as columns, or columns as rows, nearly everywhere, if there are lines
 CALM = 0.1  # of the blocks are the calmest
 LEAST_SIDE = 16  # pixels
@@ -45,7 +47,9 @@ MOST_DEAD = 0.1  # of the pixels: if more are unlike all around them, they are p
 FEW_DEAD = 1e-3
 LEAST_DRAWN, DRAWN = 10, 2  # odd pixels beside each other, and so many times more than by chance: lines, dots, letters
 SATURATED, LEAST_SATURATED = 1e-4, 9  # of the pixels, and pixels, have the highest value, if it is saturation's
-MOST_SATURATED = 0.9  # of a block, if it tells something
+# Of a block that is saturated, and of the blocks that are in parts: if more of these are so nearly all over, it is
+# something bright that saturates them, and not noise that is cut off.
+MOST_SATURATED, BLOWN, IN_PARTS = 0.9, 0.1, 0.1
 LAGS = 1, 2, 3, 4, 5, 6, 7  # pixels: how far apart it is looked whether noise is shared, within a block
 
 
@@ -172,7 +176,7 @@ def of_channel(parts, gain, read_noise, offset):
     if saturated < SATURATED or sum(int(mask.sum()) for mask in full) < LEAST_SATURATED:
         full, saturated = [torch.zeros_like(mask) for mask in full], 0.0
     blank = [empty(part[None])[0] | holes(raw) for part, raw in zip(finite, parts, strict=True)]
-    told = [~b for b in blank]
+    told = [~(f | b) for f, b in zip(full, blank, strict=True)] if are_blown(full) else [~b for b in blank]
     odd = [(c != part) & t for c, part, t in zip(calm, finite, told, strict=True)]
     result = fitted(gathered(calm, told, full), gain, read_noise, offset)
     floor = result["read_noise"] ** 2 - result["gain"] * result["offset"]
@@ -269,6 +273,13 @@ def look(picture, told, full):
     along = torch.stack([blocks(one.square() / 6, side)[whole] for one in lines])
     evidence = torch.stack(squares) / shown, along / shown, covariances(part, side)[:, whole] / shown
     return blocks(part, side)[whole], *evidence, picture[told & ~full]
+
+
+def are_blown(full):
+    """Whether what saturates pixels, masks (H, W), is brighter by far than noise is strong."""
+    shares = torch.cat([blocks(mask.double(), block_of(mask.shape)) for mask in full])
+    parts = shares[shares > IN_PARTS]
+    return len(parts) > 0 and (parts > MOST_SATURATED).double().mean() > BLOWN
 
 
 def censored(share):
@@ -377,7 +388,7 @@ def line(levels, variances, gain=None, read_noise=None, offset=None):
         above = (levels - (offset or 0)).clamp(min=1e-300)
         gain = max(((variances - read_noise**2) / above).median().item(), 0)
         return gain, read_noise**2 - gain * (offset or 0)
-    if len(levels) < LEAST_CLASSES:
+    if len(levels) < LEAST_CLASSES or levels.max() - levels.min() < APART * variances.median().sqrt():
         return 0.0, variances.mean().item()
     most, middle = variances.max().clamp(min=1e-300), levels.mean()
     unit = (levels - middle).abs().max().clamp(min=1e-300)  # or of two columns unlike each other one is taken for zeros
