@@ -21,6 +21,7 @@ TRUSTED = 0.4
 ROUGH_LEAST = 4  # grey levels: the least that noise is said to have which can't be told from texture
 FAINT = 0.8  # grey levels: what changes by less where noise can't be told from texture had none
 CALM, MORE, CLASSES, LEAST_IN_CLASS = 0.25, 2, 8, 20  # of the blocks in `without_texture`
+CALMEST, STRONG = 0.02, 4  # of the blocks there, and the square of grey levels from which on noise is hardly texture
 LIKE = 3  # times as much as another, or less, spans a channel that is seen together with it
 # So many times as large is the brightest part's variance as the darkest's, from which on it is made even; of 8 bits, as
 # what is cut off at 0 has less.
@@ -229,8 +230,9 @@ def middle(noise):
 
 def without_texture(before, after, level):
     """What came out of a picture (C, H, W) whose noise can't be told from texture: of no block of BLOCK x BLOCK more is
-    taken than of calm ones that are as bright, MORE times what CALM of them lose, in mean squares. The picture itself,
-    if all it loses is FAINT."""
+    taken than of calm ones that are as bright, MORE times what CALM of them lose, in mean squares; and where CALMEST of
+    them lose little, as texture everywhere does, not much more than these. The picture itself, if all it loses is
+    FAINT."""
     height, width = (n // BLOCK * BLOCK for n in before.shape[1:])
     if not height or not width:
         return after
@@ -241,12 +243,15 @@ def without_texture(before, after, level):
         )
         levels.append(blocks(one.double().mean(0), BLOCK).view(-1, width // BLOCK))
     losses, levels = torch.cat(losses), torch.cat(levels)
-    most = torch.empty_like(losses.flatten())
+    flat, usual = losses.flatten(), torch.empty_like(losses.flatten())
+    most = torch.empty_like(flat)
     for alike in levels.flatten().argsort().chunk(min(CLASSES, -(-losses.numel() // LEAST_IN_CLASS))):
-        most[alike] = MORE * losses.flatten()[alike].quantile(CALM)
-    most = most.view_as(losses)
-    if losses.minimum(most).mean() < FAINT**2:
+        calmest, calm = flat[alike].quantile(flat.new_tensor([CALMEST, CALM]))
+        usual[alike] = MORE * calm
+        most[alike] = MORE * calm.minimum(calmest * (1 + calmest / STRONG))
+    if flat.minimum(usual).mean() < FAINT**2:
         return before
+    most = most.view_as(losses)
     share = (most / losses.clamp(min=1e-30)).clamp(max=1).sqrt().float()
     share = interpolate(share[None, None], size=(height, width), mode="bilinear")[0]
     share = pad(share[None], (0, before.shape[2] - width, 0, before.shape[1] - height), mode="replicate")[0]

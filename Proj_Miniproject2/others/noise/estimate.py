@@ -32,6 +32,7 @@ TEXTURED = 1.5  # times at most, of a tenth of the blocks, if noise is independe
 # show noise alone, and of all.
 ALONE, AMONG_TEXTURE = (0.5, 0.9), (0.25, 0.8)
 LEAST_WHITE = 0.05  # of the blocks show noise alone, if it is independent
+CHANCE, SHARED = 0.2, 0.22  # so few of the blocks may be texture by chance, in half of which neighbours correlate so
 CLASSES = 16  # of brightness
 LEAST_CLASSES, LEAST_IN_CLASS = 4, 12  # blocks; from so many classes on they tell a gain
 # Times its standard error is a line's slope, if it is no chance, and so many standard deviations of the noise do its
@@ -329,7 +330,8 @@ def fitted(evidence, gain, read_noise, offset):
     trusted, enough = alone.double().mean().item(), int(alone.sum()) >= LEAST_IN_CLASS
     growth = (squares[:2][-1] / squares[0].clamp(min=1e-300)).quantile(CALM)
     white = True
-    if trusted >= LEAST_WHITE and enough:
+    shared = (lags[1] / lags[0].clamp(min=1e-300))[alone]
+    if trusted >= LEAST_WHITE and enough and (trusted > CHANCE or shared.median() < SHARED):
         levels, variances = classes(means[alone], squares[0][alone], *ALONE)
     elif growth < TEXTURED and len(means) >= LEAST_IN_CLASS:  # independent, but in texture nearly everywhere
         levels, variances = classes(means, squares[0], *AMONG_TEXTURE)
