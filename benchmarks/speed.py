@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from Proj_Miniproject2 import model as m
-from Proj_Miniproject2.others.api.exporting import to_torch
+from Proj_Miniproject2.others.api.exporting import to_onnx, to_torch
 from Proj_Miniproject2.others.fast.convolution import rounding, setting
 from Proj_Miniproject2.others.fast.machine import fast_products
 from Proj_Miniproject2.others.formats.files import write_json
@@ -148,6 +148,20 @@ class Torchs:
         return torch.cat(parts).float().clamp_(0, 255)
 
 
+class OnnxRuntime:
+    """The file that `noise2noise export` makes of a model, as ONNX Runtime predicts with it. Takes "onnxruntime"."""
+
+    def __init__(self, model):
+        import onnxruntime
+
+        model.VIEWS, options = 1, onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.session = onnxruntime.InferenceSession(to_onnx(model), options, providers=["CPUExecutionProvider"])
+
+    def predict(self, images):
+        return torch.from_numpy(self.session.run(None, {"noisy": images.float().numpy()})[0])
+
+
 # Each takes a model, and a device if not the CPU; the names stand in the results files.
 VERSIONS = {
     "ours": Ours,
@@ -192,6 +206,8 @@ def larger(make, trains, shape, rounds):
         for number in THREADS:
             torch.set_num_threads(number)
             versions = {name: make(model) for name, make in VERSIONS.items() if "textbook" not in name}
+            if not trains:
+                versions["ONNX Runtime"] = OnnxRuntime(model)
             seconds = (training if trains else prediction)(versions, shape, rounds)
             found[str(number)] = {"seconds": seconds, "ratios": ratios(seconds)}
     finally:
@@ -209,8 +225,10 @@ def ratios(seconds):
         "ours": (best, "ours"),
         "textbook": (best, "ours, textbook"),
         "bfloat16 (autocast / ours)": (rounded, "ours, bfloat16"),
+        "ONNX Runtime / ours": (seconds.get("ONNX Runtime"), "ours"),
+        "ONNX Runtime / ours in bfloat16": (seconds.get("ONNX Runtime"), "ours, bfloat16"),
     }
-    return {name: theirs / seconds[ours] for name, (theirs, ours) in pairs.items() if ours in seconds}
+    return {name: theirs / seconds[ours] for name, (theirs, ours) in pairs.items() if theirs and ours in seconds}
 
 
 def main(args=None):

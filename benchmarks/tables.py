@@ -271,7 +271,10 @@ def speed():
             "ours": "torch / ours",
             "textbook": "torch / textbook",
             "bfloat16 (autocast / ours)": "autocast / ours in bfloat16",
+            "ONNX Runtime / ours": "ONNX Runtime / ours",
+            "ONNX Runtime / ours in bfloat16": "ONNX Runtime / ours in bfloat16",
         }
+        kinds = {kind: name for kind, name in kinds.items() if any(kind in one["ratios"] for one in found.values())}
         rows = [
             [name, *(f"{one['ratios'][kind]:.2f}" if kind in one["ratios"] else "" for kind in kinds)]
             for name, one in found.items()

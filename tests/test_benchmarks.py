@@ -41,6 +41,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_speed_runs(monkeypatch, capsys):
+    pytest.importorskip("onnxruntime")
     monkeypatch.setattr(speed, "BATCHES", {2: 1})
     monkeypatch.setattr(speed, "IMAGES", {"small": ((1, 3, 16, 16), 1)})
     small = {"predicts": (UNet, False, (1, 3, 32, 32), 1), "trains": (PhotoUNet, True, (2, 3, 48, 48), 1)}
@@ -49,7 +50,11 @@ def test_speed_runs(monkeypatch, capsys):
     threads = torch.get_num_threads()
     speed.main(["--quick"])
     printed = capsys.readouterr().out
-    assert printed.count("bfloat16") == 1 + 2 and "predicts, 1 x 3 x 32 x 32, 1 threads: {'ours'" in printed
+    assert (
+        printed.count("bfloat16") == 1 + 2 + 1
+        and printed.count("ONNX") == 2
+        and "predicts, 1 x 3 x 32 x 32, 1 threads: {'ours'" in printed
+    )
     assert torch.get_num_threads() == threads
     assert m.Convolution.faster is faster  # the textbook version put it back
 

@@ -19,6 +19,7 @@ FARTHEST = 1e60  # values whose squares, and what is made of them, float64 holds
 GRAIN, GRAIN_TRUSTED, GRAIN_ROUGH = 1.5, 0.3, 3
 TRUSTED = 0.4
 ROUGH_LEAST = 4  # grey levels: the least that noise is said to have which can't be told from texture
+GUESSED = 2  # grey levels: fainter noise of colours a network that isn't told of it takes for more
 FAINT = 0.8  # grey levels: what changes by less where noise can't be told from texture had none
 CALM, MORE, CLASSES, LEAST_IN_CLASS = 0.25, 2, 8, 20  # of the blocks in `without_texture`
 CALMEST, STRONG = 0.02, 4  # of the blocks there, and the square of grey levels from which on noise is hardly texture
@@ -116,7 +117,7 @@ def made_even(models, pixels, progress, strength, noise, repair, whole):
     independent, other = models
     level = 1 if eight else level
     taken = left_alone(noise, level)
-    if len(pixels) > 1 and not independent.even:
+    if len(pixels) > 1 and not independent.even and strength_of(noise) > GUESSED * level:
         shown = pixels if eight else seen(pixels.double())[0]
         if correlation(shown) < ALIKE:
             return in_its_range([independent] * 2, pixels, progress, strength, taken)
