@@ -19,10 +19,10 @@ FARTHEST = 1e60  # values whose squares, and what is made of them, float64 holds
 GRAIN, GRAIN_TRUSTED, GRAIN_ROUGH = 1.5, 0.3, 3
 TRUSTED = 0.4
 ROUGH_LEAST = 4  # grey levels: the least that noise is said to have which can't be told from texture
-GUESSED = 2  # grey levels: fainter noise of colours a network that isn't told of it takes for more
+GUESSED = 3  # grey levels: fainter noise of colours a network that isn't told of it takes for more
 FAINT = 0.8  # grey levels: what changes by less where noise can't be told from texture had none
 CALM, MORE, CLASSES, LEAST_IN_CLASS = 0.25, 2, 8, 20  # of the blocks in `without_texture`
-CALMEST, STRONG = 0.02, 4  # of the blocks there, and the square of grey levels from which on noise is hardly texture
+CALMEST, LITTLE, STRONG = 0.005, 1.2, 16  # of the blocks there; times; square of grey levels that are hardly texture
 LIKE = 3  # times as much as another, or less, spans a channel that is seen together with it
 # So many times as large is the brightest part's variance as the darkest's, from which on it is made even; of 8 bits, as
 # what is cut off at 0 has less.
@@ -249,7 +249,7 @@ def without_texture(before, after, level):
     for alike in levels.flatten().argsort().chunk(min(CLASSES, -(-losses.numel() // LEAST_IN_CLASS))):
         calmest, calm = flat[alike].quantile(flat.new_tensor([CALMEST, CALM]))
         usual[alike] = MORE * calm
-        most[alike] = MORE * calm.minimum(calmest * (1 + calmest / STRONG))
+        most[alike] = (MORE * calm).minimum(LITTLE * calmest * (1 + calmest / STRONG))
     if flat.minimum(usual).mean() < FAINT**2:
         return before
     most = most.view_as(losses)

@@ -404,7 +404,7 @@ def line(levels, variances, gain=None, read_noise=None, offset=None):
         weights = 1 / on_line.clamp(min=most / 50) / (1 + (above.clamp(min=0) / usual) ** 2)
     relative = 1 / on_line.clamp(min=most / 50)
     scatter = 1.48 * (above * relative).abs().median()
-    if slope <= CERTAIN * scatter / ((levels - middle) * relative).norm():
+    if slope <= CERTAIN * scatter / (from_middle * relative).norm():
         return 0.0, max(height.item(), 0.0)
     gain = slope / unit
     return gain.item(), (height - gain * middle).item()
