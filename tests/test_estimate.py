@@ -79,7 +79,8 @@ def test_a_detector_s_noise_is_found_within_a_tenth(photons, read, unit, scene, 
     assert found.sd[0] == pytest.approx((gain * clean + (read * unit) ** 2).mean().sqrt().item(), rel=all_over)
     if gain * clean.mean() > 4 * (read * unit) ** 2:
         assert found.gain[0] == pytest.approx(gain, rel=of_gain)
-    assert found.white and found.dead < 1e-3 and found.saturated == 0 and found.empty == 0
+    # where the darkest parts see a tenth of a photon, some 9 x 9 pixels see none
+    assert found.white and found.dead < 1e-3 and found.saturated == 0 and found.empty < (0.01 if photons < 10 else 1e-9)
 
 
 @pytest.mark.parametrize("sd", [1e-9, 0.01, 1, 300, 1e7])

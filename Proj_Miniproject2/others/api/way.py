@@ -22,7 +22,7 @@ ROUGH_LEAST = 4  # grey levels: the least that noise is said to have which can't
 GUESSED = 3  # grey levels: fainter noise of colours a network that isn't told of it takes for more
 FAINT = 0.8  # grey levels: what changes by less where noise can't be told from texture had none
 CALM, MORE, CLASSES, LEAST_IN_CLASS = 0.25, 2, 8, 20  # of the blocks in `without_texture`
-CALMEST, LITTLE, STRONG = 0.005, 1.2, 16  # of the blocks there; times; square of grey levels that are hardly texture
+CALMEST, LITTLE, STRONG = 0.005, 1.5, 8  # of the blocks there; times; square of grey levels that are hardly texture
 LIKE = 3  # times as much as another, or less, spans a channel that is seen together with it
 # So many times as large is the brightest part's variance as the darkest's, from which on it is made even; of 8 bits, as
 # what is cut off at 0 has less.
@@ -129,15 +129,19 @@ def made_even(models, pixels, progress, strength, noise, repair, whole):
 
 
 def seen_together(pixels, noise):
-    """Whether channels are colours of one picture: of about one range, and not without anything that two of them share,
-    as stains of a microscope, also if they are shown as colours, may be."""
+    """Whether channels are colours of one picture: of about one range, or of 8 bits, and not without anything that two
+    of them share, as stains of a microscope, also if they are shown as colours, may be."""
     scales = [scale for _, scale in noise.span]
-    return max(scales) <= LIKE * min(scales) and not are_unrelated(pixels, noise)
+    return (pixels.dtype == torch.uint8 or max(scales) <= LIKE * min(scales)) and not are_unrelated(pixels, noise)
 
 
 def are_unrelated(pixels, noise):
-    """Whether the means of BROAD x BROAD pixels, but for their noise, of no two channels correlate by UNRELATED. What
-    has hardly more than noise shares nothing with what has; if all have, it isn't known."""
+    """Whether the means of BROAD x BROAD pixels, but for their noise, of no two channels of about one range correlate
+    by UNRELATED. What has hardly more than noise shares nothing with what has; if all have, it isn't known."""
+    scales = torch.tensor([scale for _, scale in noise.span])
+    unlike = torch.maximum(scales, scales[:, None]) > LIKE * torch.minimum(scales, scales[:, None])
+    if bool((unlike | torch.eye(len(scales), dtype=torch.bool)).all()):
+        return True
     if min(pixels.shape[1:]) < UNRELATED_SIDE:
         return False
     low, scale = (torch.tensor(part, dtype=torch.float64).view(-1, 1, 1) for part in zip(*noise.span, strict=True))
@@ -154,7 +158,7 @@ def are_unrelated(pixels, noise):
         return False
     own = own.where(known, torch.inf)
     correlations = covariances / (own[:, None] * own).sqrt()
-    return bool((correlations.triu(1) < UNRELATED).all())
+    return bool(((correlations.triu(1) < UNRELATED) | unlike).all())
 
 
 def strength_of(noise):

@@ -27,17 +27,19 @@ DISTANCES = 1, 2, 4, 8  # pixels, of the second differences
 BLOCK, SMALL_BLOCK = 16, 8  # pixels a side, and of pictures whose sides are shorter than SMALL
 SMALL = 192
 GROWTH = 1.3, 1.5  # times, of the squared differences of noise alone from the first to the second and third distance
-TEXTURED = 1.5  # times at most, of a tenth of the blocks, if noise is independent, but texture nearly everywhere
+# Times at most, of a tenth of the blocks, if noise is independent, but texture nearly everywhere; and if neighbours
+# hardly correlate.
+TEXTURED = 1.1, 1.5
 # Which share of a class of blocks counts, the calmest, and what that has of the mean of plain noise: of blocks that
 # show noise alone, and of all.
 ALONE, AMONG_TEXTURE = (0.5, 0.9), (0.25, 0.8)
 LEAST_WHITE = 0.05  # of the blocks show noise alone, if it is independent
-CHANCE, SHARED = 0.2, 0.22  # so few of the blocks may be texture by chance, in half of which neighbours correlate so
+CHANCE, SHARED = 0.2, 0.22  # so few of the blocks may be texture by chance; if half have neighbours so alike, they are
 CLASSES = 16  # of brightness
 LEAST_CLASSES, LEAST_IN_CLASS = 4, 12  # blocks; from so many classes on they tell a gain
 # Times its standard error is a line's slope, if it is no chance, and so many standard deviations of the noise do its
 # classes differ in brightness.
-CERTAIN, APART = 6, 0.3
+CERTAIN, APART = 3, 0.3
 LINED = 1.5  # times as much do rows differ as columns, or columns as rows, nearly everywhere, if there are lines
 CALM = 0.1  # of the blocks are the calmest
 LEAST_SIDE = 16  # pixels
@@ -173,8 +175,12 @@ def of_channel(parts, gain, read_noise, offset):
     calm = [unspoilt(part[None])[0] for part in finite]
     highest = max(part.max() for part in finite)
     full = [part == highest for part in calm]
+    below = torch.cat([part[~mask] for part, mask in zip(calm, full, strict=True)])
+    next_to = (
+        int((below == below.max()).sum()) if len(below) else 0
+    )  # of a tail fewer have the highest value than these
     saturated = share(full)
-    if saturated < SATURATED or sum(int(mask.sum()) for mask in full) < LEAST_SATURATED:
+    if saturated < SATURATED or sum(int(mask.sum()) for mask in full) < max(LEAST_SATURATED, next_to + 1):
         full, saturated = [torch.zeros_like(mask) for mask in full], 0.0
     blank = [empty(part[None])[0] | holes(raw) for part, raw in zip(finite, parts, strict=True)]
     told = [~(f | b) for f, b in zip(full, blank, strict=True)] if are_blown(full) else [~b for b in blank]
@@ -330,13 +336,14 @@ def fitted(evidence, gain, read_noise, offset):
     trusted, enough = alone.double().mean().item(), int(alone.sum()) >= LEAST_IN_CLASS
     growth = (squares[:2][-1] / squares[0].clamp(min=1e-300)).quantile(CALM)
     white = True
-    shared = (lags[1] / lags[0].clamp(min=1e-300))[alone]
-    if trusted >= LEAST_WHITE and enough and (trusted > CHANCE or shared.median() < SHARED):
+    shared = lags[1] / lags[0].clamp(min=1e-300)
+    if trusted >= LEAST_WHITE and enough and (trusted > CHANCE or shared[alone].median() < SHARED):
         levels, variances = classes(means[alone], squares[0][alone], *ALONE)
-    elif growth < TEXTURED and len(means) >= LEAST_IN_CLASS:  # independent, but in texture nearly everywhere
+    elif growth < TEXTURED[bool(shared.median() < SHARED)] and len(means) >= LEAST_IN_CLASS:
+        # independent, but in texture nearly everywhere
         levels, variances = classes(means, squares[0], *AMONG_TEXTURE)
     else:
-        white = not squares[0][calm].sum()
+        white = not squares[0][calm].sum() or (gain is not None and read_noise is not None)  # a detector's is
         levels, variances = means[calm].mean()[None], squares[: len(GROWTH) + 1][-1][calm].mean()[None]
     gain, floor = line(levels, variances, gain, read_noise, offset)
     variance = (gain * values.clamp(levels.min(), levels.max()) + floor).clamp(min=0).mean()
