@@ -19,7 +19,7 @@ FARTHEST = 1e60  # values whose squares, and what is made of them, float64 holds
 GRAIN, GRAIN_TRUSTED, GRAIN_ROUGH = 1.5, 0.3, 3
 TRUSTED = 0.4
 ROUGH_LEAST = 4  # grey levels: the least that noise is said to have which can't be told from texture
-GUESSED = 3  # grey levels: fainter noise of colours a network that isn't told of it takes for more
+GUESSED = 3.5  # grey levels: fainter noise of colours a network that isn't told of it takes for more
 FAINT = 0.8  # grey levels: what changes by less where noise can't be told from texture had none
 CALM, MORE, CLASSES, LEAST_IN_CLASS = 0.25, 2, 8, 20  # of the blocks in `without_texture`
 CALMEST, LITTLE, STRONG = 0.005, 1.5, 8  # of the blocks there; times; square of grey levels that are hardly texture
@@ -108,7 +108,8 @@ def made_even(models, pixels, progress, strength, noise, repair, whole):
         return pixels
     if noise.dead > (FEW_DEAD if eight else 0) and (eight or repair):
         mended = alive(pixels, noise)
-        result = made_even(models, mended, progress, strength, noise._replace(dead=0.0), repair, whole)
+        # Texture hides some, which the network should see for what they are: independent.
+        result = made_even(models, mended, progress, strength, noise._replace(dead=0.0, white=True), repair, whole)
         if strength < 1:
             mixed = result.double() + (1 - strength) * (pixels.double() - mended.double())
             mixed = mixed if pixels.is_floating_point() else mixed.round_()
