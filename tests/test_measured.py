@@ -247,7 +247,7 @@ def test_other_dtypes_are_taken_where_their_values_fit():
     bools = np.random.default_rng(0).random((2, 40, 50)) > 0.5
     found = denoise(bools, pages=True)
     assert found.dtype == bool and np.array_equal(found, denoise(bools * np.uint8(255), pages=True) >= 128)
-    assert torch.equal(denoise(torch.tensor(bools[0])), torch.tensor(found[0]))
+    assert torch.equal(denoise(torch.tensor(bools[0])), torch.tensor(denoise(bools[0])))
 
 
 @pytest.mark.parametrize("dtype", ["float32", np.float32, torch.float32])

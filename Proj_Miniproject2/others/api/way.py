@@ -55,7 +55,9 @@ def denoise_pixels(models, pixels, progress=iter, strength=1, noise=None, missin
         return with_the_rest(in_its_range(models, colours, progress, strength), pixels)
     unit = unit_of(colours) if noise is None else 1
     result = made_even(models, colours / unit if unit != 1 else colours, progress, strength, noise, repair, whole)
-    result = result * unit if unit != 1 else result
+    if unit != 1:
+        most = torch.finfo(result.dtype).max / unit
+        result = result.clamp(-most, most) * unit
     stays = empty(colours)
     if missing is not None:
         stays = stays | missing
