@@ -31,6 +31,12 @@ from .speed import RESULTS, machine
 BEFORE = "1f0b087"
 ROOT = Path(__file__).parents[1]
 BUSY = "while True: pass"
+# A small process that starts another one and says what it used: of a process that a large one starts, Linux counts that
+# one's memory, too.
+STARTER = """import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)"""
 
 
 def photo(folder):
@@ -91,13 +97,14 @@ def measured(version, pictures, threads):
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "Proj_Miniproject2.others", "denoise", str(pictures), "--out", out]
     begin = time.perf_counter()
-    process = subprocess.Popen(command, cwd=version, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    starter = [sys.executable, "-S", "-c", STARTER, *command]
+    said = subprocess.run(starter, cwd=version, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
     seconds = time.perf_counter() - begin
     shutil.rmtree(out)
+    status, used, peak = map(float, said.split())
     if status:
-        raise RuntimeError(f"{' '.join(command)} in {version} ended with status {status}")
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
+        raise RuntimeError(f"{' '.join(command)} in {version} ended with status {status:.0f}")
+    return seconds, used, peak
 
 
 def compared(versions, pictures, threads, busy, rounds):
