@@ -160,6 +160,9 @@ BY_FILE = {
         ("result |= off_set(result, span[0])", "pass", "estimate -k subtracted"),
         ("grid[:: -(-len(grid) // TILES)]", "grid[:TILES]", "estimate -k large_picture"),
         ("(levels - middle) / unit, 1", "levels - middle, 1", "way -k units_and_offset"),
+        ("square - mean.square(), 1.0)", "1 - share, 1.0)", "estimate -k cuts_off"),
+        ("if are_blown(full) else", "if True else", "estimate -k cuts_off"),
+        ("if slope <= CERTAIN * scatter", "if slope <= 0 * scatter", "estimate -k chance"),
     ],
     "others/noise/kinds.py": [
         ("row, draw - row * block", "row, row", "data -k pixel_noise"),
@@ -266,6 +269,7 @@ BY_FILE = {
         ("1_000_000 * (run.seed + 1) + epoch", "1_000_000 * (run.seed + 1)", "data -k varied"),
         ("gain / run.targets, generator", "gain, generator", "data -k camera"),
         ("generator) < IMPULSES", "generator) < 1", "noises -k one_input"),
+        ("(2 * spread**2)", "spread**2", "noises -k spots"),
     ],
     "others/training/recipe.py": [
         ("if not 0 <= getattr(self, name) < 1:", "if not 0 <= getattr(self, name) <= 1:", "bad_input -k recipes"),

@@ -22,7 +22,7 @@ ROUGH_LEAST = 4  # grey levels: the least that noise is said to have which can't
 GUESSED = 3.5  # grey levels: fainter noise of colours a network that isn't told of it takes for more
 FAINT = 0.8  # grey levels: what changes by less where noise can't be told from texture had none
 CALM, MORE, CLASSES, LEAST_IN_CLASS = 0.25, 2, 8, 20  # of the blocks in `without_texture`
-CALMEST, LITTLE, STRONG = 0.005, 1.5, 8  # of the blocks there; times; square of grey levels that are hardly texture
+CALMEST, LITTLE, STRONG = 0.02, 1.5, 8  # of the blocks there; times; square of grey levels that are hardly texture
 LIKE = 3  # times as much as another, or less, spans a channel that is seen together with it
 # So many times as large is the brightest part's variance as the darkest's, from which on it is made even; of 8 bits, as
 # what is cut off at 0 has less.
