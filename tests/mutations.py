@@ -162,7 +162,7 @@ BY_FILE = {
         ("(levels - middle) / unit, 1", "levels - middle, 1", "way -k units_and_offset"),
         ("square - mean.square(), 1.0)", "1 - share, 1.0)", "estimate -k cuts_off"),
         ("if are_blown(full) else", "if True else", "estimate -k cuts_off"),
-        ("if slope <= CERTAIN * scatter", "if slope <= 0 * scatter", "estimate -k chance"),
+        ("if slope <= CERTAIN * scatter", "if slope <= 0 * scatter", "estimate -k scatter_alone"),
     ],
     "others/noise/kinds.py": [
         ("row, draw - row * block", "row, row", "data -k pixel_noise"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from Proj_Miniproject2.others.noise.estimate import censored, estimate, rough_sd, spread
+from Proj_Miniproject2.others.noise.estimate import censored, estimate, line, rough_sd, spread
 from Proj_Miniproject2.others.noise.kinds import (
     bayer,
     demosaiced,
@@ -305,6 +305,13 @@ def test_censored_noise_has_the_variance_of_draws():
         share, variance = (draws >= threshold).double().mean(), draws.clamp(max=threshold).var()
         torch.testing.assert_close(censored(share), variance, rtol=0.01, atol=0)
     assert censored(torch.zeros(1)) == 1
+
+
+def test_scatter_alone_is_hardly_ever_a_slope():
+    """Of variances that differ by a tenth, in 16 classes of brightness: a slope of three times its error is one."""
+    levels, draws = torch.linspace(0, 10, 16, dtype=torch.float64), normal(200, 16)
+    assert sum(line(10 * levels, 1 + 0.1 * draw)[0] > 0 for draw in draws) < 20
+    assert all(line(10 * levels, 1 + 0.1 * levels + 0.1 * draw)[0] == pytest.approx(0.01, rel=0.5) for draw in draws)
 
 
 @pytest.mark.parametrize("seed", range(6))
