@@ -91,6 +91,15 @@ def shots(tmp_path, monkeypatch):
     return tmp_path / "shots"
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C stops us, also if whoever started the tests in the background had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("harmful, stop", [(False, signal.SIGINT), (True, signal.SIGTERM)])
 def test_who_is_stopped_leaves_the_best_weights_so_far(harmful, stop, shots, tmp_path, monkeypatch, capsys):
     """Those that were measured best, or the average of what came after, whichever is better."""
